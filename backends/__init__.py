@@ -1,0 +1,1 @@
+"""The built-in backends. Installed as ``minigraph.backends``; found through entry points."""

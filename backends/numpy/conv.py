@@ -1,0 +1,122 @@
+"""Convolutions: from an op and its specs to the algorithms of its direction, and the fused bodies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+from minigraph.backends.numpy.convolution.algorithm import Block, ConvAlgorithm, Epilogue
+from minigraph.backends.numpy.convolution.algorithms import (
+    FORWARD,
+    INPUT_GRADIENT,
+    WEIGHT_GRADIENT,
+)
+from minigraph.backends.numpy.elementwise import UFUNCS
+from minigraph.backends.numpy.kernel import Binding, Call, Kernel, in_sequence
+
+from minigraph.backend import Algorithm
+from minigraph.ir.spec import DType, TensorSpec
+from minigraph.ops import conv
+from minigraph.ops.elementwise import Relu
+from minigraph.ops.fused import Body, Fused
+
+DIRECTIONS: dict[type, tuple[ConvAlgorithm, ...]] = {
+    conv.Conv2d: FORWARD,
+    conv.ConvTranspose2d: INPUT_GRADIENT,
+    conv.Conv2dGradWeight: WEIGHT_GRADIENT,
+}
+
+_EPILOGUE_OPS = (*UFUNCS, Relu)
+
+
+def can_fuse(body: Body) -> bool:
+    """A convolution or transposed convolution, then arithmetic and ReLU over its output."""
+    if not isinstance(body.anchor.op, conv.Conv2d | conv.ConvTranspose2d):
+        return False
+    return all(isinstance(i.op, _EPILOGUE_OPS) for i in body.instructions[1:])
+
+
+def _algorithms(op: Any, inputs: tuple[TensorSpec, ...], threads: int) -> tuple[Algorithm, ...]:
+    geometry = op.geometry(*inputs)
+    dtype = inputs[0].dtype.numpy
+    return tuple(
+        Algorithm(
+            name=algorithm.name,
+            workspace=algorithm.workspace_bytes(geometry, dtype.itemsize, threads),
+            seconds=algorithm.seconds(geometry, dtype.itemsize, threads),
+            relative_error=algorithm.relative_error(geometry, dtype),
+        )
+        for algorithm in DIRECTIONS[type(op)]
+        if algorithm.supports(geometry)
+    )
+
+
+def _bind_conv(
+    op: Any,
+    binding: Binding,
+    operands: Sequence[np.ndarray],
+    epilogue: Epilogue | None,
+) -> Call:
+    specs = [TensorSpec(a.shape, DType.of(a.dtype)) for a in operands]
+    algorithm = next(a for a in DIRECTIONS[type(op)] if a.name == binding.algorithm)
+    left, right = operands
+    return algorithm.bind(
+        op.geometry(*specs), left, right, binding.output, binding.workspace, binding.workers,
+        epilogue,
+    )  # fmt: skip
+
+
+def _bind(binding: Binding) -> Call:
+    return _bind_conv(binding.op, binding, binding.inputs, None)
+
+
+# ---- fused: anchor first, then the body on each block of the output while it is warm
+
+
+def _fused_candidates(
+    op: Fused, inputs: tuple[TensorSpec, ...], threads: int
+) -> tuple[Algorithm, ...]:
+    anchor = op.body.anchor
+    return _algorithms(anchor.op, tuple(inputs[i] for i in anchor.operands), threads)
+
+
+def _bind_fused(binding: Binding) -> Call:
+    body: Body = binding.op.body
+    anchor = body.anchor
+    operands = [binding.inputs[i] for i in anchor.operands]
+    return _bind_conv(anchor.op, binding, operands, _epilogue(body, binding))
+
+
+def _epilogue(body: Body, binding: Binding) -> Epilogue:
+    """Binds the instructions after the anchor, in place, to one block of the output."""
+
+    def bind(block: Block) -> Call:
+        out = binding.output[block]
+        calls = [
+            _instruction(step.op, [operand(i, block, out) for i in step.operands], out)
+            for step in body.instructions[1:]
+        ]
+        return in_sequence(calls)
+
+    def operand(number: int, block: Block, out: np.ndarray) -> np.ndarray:
+        if number >= body.inputs:
+            return out  # the running result: each instruction reads the one before
+        array = binding.inputs[number]
+        array = array.reshape((1,) * (4 - array.ndim) + array.shape)
+        return array[:, block[1]] if array.shape[1] > 1 else array
+
+    return bind
+
+
+def _instruction(op: Any, operands: list[np.ndarray], out: np.ndarray) -> Callable[[], object]:
+    if isinstance(op, Relu):
+        return partial(np.maximum, operands[0], np.zeros((), out.dtype), out=out)
+    return partial(UFUNCS[type(op)], *operands, out=out)
+
+
+KERNELS: dict[type, Kernel] = {
+    **{op: Kernel(_algorithms, _bind) for op in DIRECTIONS},
+    Fused: Kernel(_fused_candidates, _bind_fused),
+}

@@ -1,0 +1,120 @@
+"""Reductions: sum, mean, max, argmax."""
+
+from __future__ import annotations
+
+from functools import partial
+from math import prod
+from typing import Any
+
+import numpy as np
+from minigraph.backends.numpy.kernel import (
+    Binding,
+    Call,
+    Kernel,
+    carve,
+    carved_bytes,
+    in_sequence,
+    simple,
+)
+
+from minigraph.ir.spec import TensorSpec
+from minigraph.ops import broadcast, reduce
+
+
+def _axes(axes: tuple[int, ...] | None, ndim: int) -> tuple[int, ...]:
+    return tuple(range(ndim)) if axes is None else tuple(sorted(axis % ndim for axis in axes))
+
+
+def _trailing(axes: tuple[int, ...], ndim: int) -> int:
+    """How many of the last axes are reduced: these lie together in memory."""
+    count = 0
+    while count < ndim and ndim - 1 - count in axes:
+        count += 1
+    return count
+
+
+def sum_calls(
+    x: np.ndarray, axes: tuple[int, ...], out: np.ndarray, partial_sums: np.ndarray
+) -> list[Call]:
+    """Sum in two stages: the trailing axes pairwise (NumPy does so along contiguous memory), then
+    the rest. One ``np.sum`` over both would add row to row in order and round more."""
+    tail = _trailing(axes, x.ndim)
+    rest = tuple(axis for axis in axes if axis < x.ndim - tail)
+    if not tail or not rest:
+        flat = x.reshape(*x.shape[: x.ndim - tail], -1) if tail else x
+        over = (flat.ndim - 1,) if tail else axes
+        target = out.reshape([s for a, s in enumerate(flat.shape) if a not in over])
+        return [partial(np.add.reduce, flat, axis=over, dtype=x.dtype, out=target)]
+    head = x.shape[: x.ndim - tail]
+    flat, sums = x.reshape(*head, -1), partial_sums.reshape(head)
+    target = out.reshape([size for axis, size in enumerate(head) if axis not in rest])
+    return [
+        partial(np.add.reduce, flat, axis=len(head), dtype=x.dtype, out=sums),
+        partial(np.add.reduce, sums, axis=rest, dtype=x.dtype, out=target),
+    ]
+
+
+def _partial_sums(x: TensorSpec | np.ndarray, axes: tuple[int, ...] | None) -> tuple[int]:
+    ndim = len(x.shape)
+    return (prod(x.shape[: ndim - _trailing(_axes(axes, ndim), ndim)]),)
+
+
+def _sum_workspace(op: Any, inputs: tuple[TensorSpec, ...]) -> int:
+    return carved_bytes((_partial_sums(inputs[0], op.axes), inputs[0].dtype.numpy))
+
+
+def _sum_calls(binding: Binding) -> list[Call]:
+    (x,), op = binding.inputs, binding.op
+    (sums,) = carve(binding.workspace, (_partial_sums(x, op.axes), x.dtype))
+    if x.size == 0:
+        return [partial(binding.output.fill, 0)]
+    return sum_calls(x, _axes(op.axes, x.ndim), binding.output, sums)
+
+
+def _bind_sum(binding: Binding) -> Call:
+    return in_sequence(_sum_calls(binding))
+
+
+def _bind_mean(binding: Binding) -> Call:
+    out, (x,) = binding.output, binding.inputs
+    count = np.array(max(x.size // max(out.size, 1), 1), out.dtype)
+    return in_sequence([*_sum_calls(binding), partial(np.divide, out, count, out=out)])
+
+
+def _bind_max(binding: Binding) -> Call:
+    (x,), op, out = binding.inputs, binding.op, binding.output
+    axes = _axes(op.axes, x.ndim)
+    target = out.reshape([size for axis, size in enumerate(x.shape) if axis not in axes])
+    return partial(np.maximum.reduce, x, axis=axes, out=target)
+
+
+def _bind_argmax(binding: Binding) -> Call:
+    """Running maximum along the axis: np.argmax over an outer axis would copy the whole tensor."""
+    (x,), out = binding.inputs, binding.output
+    axis = binding.op.axis % x.ndim
+    planes = np.moveaxis(x, axis, 0)
+    best, larger = carve(binding.workspace, (planes.shape[1:], x.dtype), (planes.shape[1:], bool))
+    positions = out.reshape(planes.shape[1:])
+    calls: list[Call] = [partial(np.copyto, best, planes[0]), partial(positions.fill, 0)]
+    for k in range(1, len(planes)):
+        calls += [
+            partial(np.greater, planes[k], best, out=larger),
+            partial(np.copyto, best, planes[k], where=larger),
+            partial(np.copyto, positions, k, where=larger),
+        ]
+    return in_sequence(calls)
+
+
+def _argmax_workspace(op: Any, inputs: tuple[TensorSpec, ...]) -> int:
+    (x,) = inputs
+    axis = op.axis % x.ndim
+    shape = [size for a, size in enumerate(x.shape) if a != axis]
+    return carved_bytes((shape, x.dtype.numpy), (shape, bool))
+
+
+KERNELS: dict[type, Kernel] = {
+    broadcast.Sum: simple(_bind_sum, workspace=_sum_workspace),
+    reduce.Mean: simple(_bind_mean, workspace=_sum_workspace),
+    reduce.Max: simple(_bind_max),
+    reduce.ArgMax: simple(_bind_argmax, workspace=_argmax_workspace),
+}

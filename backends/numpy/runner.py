@@ -1,0 +1,120 @@
+"""Runs a program: a list of bound calls over views of one arena."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+import numpy as np
+from minigraph.backends.numpy.kernel import Binding, Call, Kernel
+from minigraph.backends.numpy.store import NumpyStore, aligned_empty
+from minigraph.backends.numpy.workers import Workers
+from threadpoolctl import ThreadpoolController
+
+from minigraph.backend import ALIGNMENT, Memory, Program, Slot, Step
+from minigraph.ir.errors import IllegalLabelError
+from minigraph.ir.location import describe
+
+
+class NumpyRunner:
+    """A program bound to its memory. All decisions and views are made here, once."""
+
+    def __init__(
+        self,
+        program: Program,
+        store: NumpyStore,
+        kernels: Mapping[type, Kernel],
+        workers: Workers,
+    ) -> None:
+        self._program = program
+        self._store = store
+        self._workers = workers
+        self._arenas = {
+            Memory.WORK: aligned_empty(program.work_bytes - ALIGNMENT),
+            Memory.CACHED: aligned_empty(program.cached_bytes - ALIGNMENT),
+        }
+        self.allocated_bytes = program.work_bytes + program.cached_bytes
+        for slot, array in program.constants:
+            np.copyto(self._view(slot), array)
+        self._cached = [self._bind(step, kernels) for step in program.cached_steps]
+        self._calls = [self._bind(step, kernels) for step in program.steps]
+        self._inputs = {name: self._view(slot) for name, slot in program.inputs.items()}
+        self._outputs = {name: self._view(slot) for name, slot in program.outputs.items()}
+        self._commits = [
+            (store.buffer(commit.state), self._view(commit.source)) for commit in program.commits
+        ]
+        self._cached_version = -1
+        # BLAS on one thread: the workers share out every kernel, copies and transforms too.
+        self._blas = ThreadpoolController().select(user_api="blas")
+
+    def run(self, inputs: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> None:
+        """One call."""
+        with self._blas.limit(limits=1), np.errstate(all="ignore"):
+            self._start(inputs)
+            self._run_calls(self._calls)
+            self._finish(outputs)
+
+    def timed_run(
+        self, inputs: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]
+    ) -> list[float]:
+        """One call, with the seconds of each step."""
+        seconds = []
+        with self._blas.limit(limits=1), np.errstate(all="ignore"):
+            self._start(inputs)
+            for index, call in enumerate(self._calls):
+                start = time.perf_counter()
+                self._run_calls([call], index)
+                seconds.append(time.perf_counter() - start)
+            self._finish(outputs)
+        return seconds
+
+    def _start(self, inputs: Mapping[str, np.ndarray]) -> None:
+        for name, view in self._inputs.items():
+            np.copyto(view, inputs[name])
+        version = self._store.version if self._program.cached_reads_state else 0
+        if self._cached_version != version:
+            for call in self._cached:
+                call()
+            self._cached_version = version
+
+    def _run_calls(self, calls: list[Call], first: int = 0) -> None:
+        index = first
+        try:
+            for index, call in enumerate(calls, start=first):
+                call()
+        except IllegalLabelError as error:
+            raise IllegalLabelError(_in_step(error, self._program.steps[index])) from None
+
+    def _finish(self, outputs: Mapping[str, np.ndarray]) -> None:
+        for name, array in outputs.items():
+            np.copyto(array, self._outputs[name])
+        for target, source in self._commits:
+            np.copyto(target, source)
+        if self._program.writes_state:
+            self._store.version += 1
+
+    def _view(self, slot: Slot) -> np.ndarray:
+        spec = slot.spec
+        if slot.memory is Memory.STATE:
+            return self._store.buffer(slot.state).reshape(spec.shape)
+        memory = self._arenas[slot.memory][slot.offset : slot.offset + spec.nbytes]
+        return memory.view(spec.dtype.numpy).reshape(spec.shape)
+
+    def _bind(self, step: Step, kernels: Mapping[type, Kernel]) -> Call:
+        empty = self._arenas[Memory.WORK][:0]
+        return kernels[type(step.op)].bind(
+            Binding(
+                op=step.op,
+                algorithm=step.algorithm.name,
+                inputs=tuple(self._view(slot) for slot in step.inputs),
+                outputs=tuple(None if s is None else self._view(s) for s in step.outputs),
+                workspace=empty if step.workspace is None else self._view(step.workspace),
+                workers=self._workers,
+            )
+        )
+
+
+def _in_step(error: Exception, step: Step) -> str:
+    where = describe(step.locations)
+    text = f"{error}\n  in {step.op.name} '{step.name}'; no state was changed"
+    return f"{text}\n{where}" if where else text

@@ -1,0 +1,96 @@
+"""Kernels that move elements, and those that make them from nothing."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+from minigraph.backends.numpy.kernel import Binding, Call, Kernel, in_parallel, in_sequence, simple
+
+from minigraph.ir.constant import Full
+from minigraph.ops import broadcast, control, reduce, shape
+
+
+def _copy(target: np.ndarray, source: np.ndarray) -> list[Call]:
+    """Copies of the leading axis's slices, so that threads can share a large copy."""
+    if target.ndim == 0 or target.size < 1 << 16 or target.shape[0] == 1:
+        return [partial(np.copyto, target, source)]
+    return [partial(np.copyto, t, s) for t, s in zip(target, source, strict=True)]
+
+
+def _bind_full(binding: Binding) -> Call:
+    return partial(binding.output.fill, binding.op.value)
+
+
+def _bind_count(binding: Binding) -> Call:
+    (x,) = binding.inputs
+    kept = 1
+    axes = range(x.ndim) if binding.op.axes is None else [a % x.ndim for a in binding.op.axes]
+    for axis in axes:
+        kept *= x.shape[axis]
+    return partial(binding.output.fill, kept)
+
+
+def _bind_copy(binding: Binding) -> Call:
+    return in_parallel(binding.workers, [[c] for c in _copy(binding.output, binding.inputs[0])])
+
+
+def _bind_expand(binding: Binding) -> Call:
+    out = binding.output
+    source = np.broadcast_to(binding.inputs[0], out.shape)
+    return in_parallel(binding.workers, [[call] for call in _copy(out, source)])
+
+
+def _bind_transpose(binding: Binding) -> Call:
+    source = binding.inputs[0].transpose(binding.op.permutation)
+    return in_parallel(binding.workers, [[call] for call in _copy(binding.output, source)])
+
+
+def _bind_concat(binding: Binding) -> Call:
+    out, axis = binding.output, binding.op.axis % binding.output.ndim
+    calls, start = [], 0
+    for array in binding.inputs:
+        index = (*(slice(None),) * axis, slice(start, start + array.shape[axis]))
+        calls += _copy(out[index], array)
+        start += array.shape[axis]
+    return in_parallel(binding.workers, [[call] for call in calls])
+
+
+def _bind_split(binding: Binding) -> Call:
+    (x,) = binding.inputs
+    axis, calls, start = binding.op.axis % x.ndim, [], 0
+    for out, size in zip(binding.outputs, binding.op.sizes, strict=True):
+        index = (*(slice(None),) * axis, slice(start, start + size))
+        start += size
+        if out is not None:
+            calls += _copy(out, x[index])
+    return in_parallel(binding.workers, [[call] for call in calls])
+
+
+def _bind_slice(binding: Binding) -> Call:
+    (x,) = binding.inputs
+    index = tuple(slice(*parts) for parts in binding.op.slices)
+    return in_parallel(binding.workers, [[call] for call in _copy(binding.output, x[index])])
+
+
+def _bind_pad(binding: Binding) -> Call:
+    (x,), out, op = binding.inputs, binding.output, binding.op
+    inner = tuple(
+        slice(low, low + size + max(size - 1, 0) * interior, interior + 1)
+        for low, interior, size in zip(op.low, op.interior, x.shape, strict=True)
+    )
+    value = op.value if out.dtype.kind not in "iub" else int(op.value)
+    return in_sequence([partial(out.fill, value), partial(np.copyto, out[inner], x)])
+
+
+KERNELS: dict[type, Kernel] = {
+    Full: simple(_bind_full),
+    reduce.Count: simple(_bind_count),
+    broadcast.Expand: simple(_bind_expand),
+    control.StopGradient: simple(_bind_copy),  # as a step of its own: a copy
+    shape.Transpose: simple(_bind_transpose),
+    shape.Concat: simple(_bind_concat),
+    shape.Split: simple(_bind_split),
+    shape.Slice: simple(_bind_slice),
+    shape.Pad: simple(_bind_pad),
+}

@@ -1,0 +1,47 @@
+"""State variables in host memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from minigraph.backend import ALIGNMENT
+from minigraph.ir.spec import TensorSpec
+
+
+def aligned_empty(nbytes: int) -> np.ndarray:
+    """``nbytes`` uninitialised bytes that start at a cache line; takes ALIGNMENT more."""
+    raw = np.empty(nbytes + ALIGNMENT, np.uint8)
+    skip = -raw.ctypes.data % ALIGNMENT
+    return raw[skip : skip + nbytes]
+
+
+class NumpyStore:
+    """Named arrays that executables update in place. Reads copy; writes bump the version."""
+
+    def __init__(self) -> None:
+        self.version = 0
+        self._arrays: dict[str, np.ndarray] = {}
+        self._specs: dict[str, TensorSpec] = {}
+
+    def allocate(self, name: str, spec: TensorSpec) -> None:
+        """Make a variable; its content is undefined until it is written."""
+        size = -(-spec.nbytes // ALIGNMENT) * ALIGNMENT
+        memory = aligned_empty(size)[: spec.nbytes]
+        self._arrays[name] = memory.view(spec.dtype.numpy).reshape(spec.shape)
+        self._specs[name] = spec
+
+    def specs(self) -> Mapping[str, TensorSpec]:
+        return self._specs
+
+    def read(self, name: str) -> np.ndarray:
+        return self._arrays[name].copy()
+
+    def write(self, name: str, array: np.ndarray) -> None:
+        np.copyto(self._arrays[name], array)
+        self.version += 1
+
+    def buffer(self, name: str) -> np.ndarray:
+        """The variable itself, for the runners of this backend."""
+        return self._arrays[name]

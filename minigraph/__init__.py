@@ -1,0 +1,112 @@
+"""minigraph: a define-then-run deep-learning framework for convolutional networks.
+
+A model is a function of symbolic tensors. ``mg.compile`` runs it once, adds gradients and the
+optimiser's update to the graph, rewrites and plans it, and returns something to call::
+
+    step = mg.compile(model, {"image": "float32[64,1,28,28]", "label": "int32[64]"},
+                      optimizer=mg.SGD(0.1))
+    loss = step(image=images, label=labels)["loss"]
+"""
+
+from minigraph.api import compile, load
+from minigraph.autodiff import gradients
+from minigraph.executable import Executable
+from minigraph.ir.builder import Tensor
+from minigraph.ir.errors import (
+    IllegalLabelError,
+    InputError,
+    MinigraphError,
+    SpecError,
+    StateError,
+)
+from minigraph.ir.spec import DType, TensorSpec
+from minigraph.layers import (
+    batch_norm,
+    conv2d,
+    conv_transpose2d,
+    dense,
+    dropout,
+    parameter,
+    scope,
+)
+from minigraph.ops.control import stop_gradient, when_training
+from minigraph.ops.elementwise import (
+    absolute,
+    cast,
+    exp,
+    leaky_relu,
+    log,
+    maximum,
+    minimum,
+    relu,
+    sigmoid,
+    sqrt,
+    tanh,
+    where,
+)
+from minigraph.ops.loss import softmax_cross_entropy
+from minigraph.ops.matmul import matmul
+from minigraph.ops.pool import avg_pool2d, global_avg_pool2d, global_max_pool2d, max_pool2d
+from minigraph.ops.reduce import argmax, reduce_max, reduce_mean, reduce_sum
+from minigraph.ops.shape import concat, flatten, pad, split, transpose
+from minigraph.ops.softmax import log_softmax, softmax
+from minigraph.optimizers import SGD, AdaGrad, Adam, Momentum
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "SGD",
+    "AdaGrad",
+    "Adam",
+    "DType",
+    "Executable",
+    "IllegalLabelError",
+    "InputError",
+    "MinigraphError",
+    "Momentum",
+    "SpecError",
+    "StateError",
+    "Tensor",
+    "TensorSpec",
+    "absolute",
+    "argmax",
+    "avg_pool2d",
+    "batch_norm",
+    "cast",
+    "compile",
+    "concat",
+    "conv2d",
+    "conv_transpose2d",
+    "dense",
+    "dropout",
+    "exp",
+    "flatten",
+    "global_avg_pool2d",
+    "global_max_pool2d",
+    "gradients",
+    "leaky_relu",
+    "load",
+    "log",
+    "log_softmax",
+    "matmul",
+    "max_pool2d",
+    "maximum",
+    "minimum",
+    "pad",
+    "parameter",
+    "reduce_max",
+    "reduce_mean",
+    "reduce_sum",
+    "relu",
+    "scope",
+    "sigmoid",
+    "softmax",
+    "softmax_cross_entropy",
+    "split",
+    "sqrt",
+    "stop_gradient",
+    "tanh",
+    "transpose",
+    "when_training",
+    "where",
+]

@@ -1,0 +1,155 @@
+"""The whole way from a model function to a program, on one screen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from minigraph.algorithms import DEFAULT_MAX_RELATIVE_ERROR, Choice, select_algorithms
+from minigraph.autodiff import add_gradients
+from minigraph.backend import Backend, Program
+from minigraph.ir.builder import Tensor
+from minigraph.ir.errors import BuilderError, MemoryLimitError, MinigraphError
+from minigraph.ir.graph import Graph, Node
+from minigraph.ir.location import describe, traceback_locations
+from minigraph.ir.spec import TensorSpec
+from minigraph.lower import lower
+from minigraph.memory import MemoryPlan, plan_memory
+from minigraph.ops import new_builder
+from minigraph.optimizers import Optimizer, add_updates
+from minigraph.passes import (
+    FuseEpilogue,
+    Pass,
+    PassReport,
+    eliminate_dead_nodes,
+    fold_constants,
+    keep_outputs,
+    merge_common_nodes,
+    run_passes,
+    to_inference,
+    to_training,
+)
+
+ModelFunction = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a compilation is asked to keep to."""
+
+    max_relative_error: float = DEFAULT_MAX_RELATIVE_ERROR
+    memory_limit: int | None = None  # bytes: work, cached and state memory together
+    passes: Sequence[Pass] | None = None  # None: the default pipeline
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A program, and everything that led to it."""
+
+    built: Graph  # with gradients and updates, before any pass
+    graph: Graph
+    reports: tuple[PassReport, ...]
+    choices: Mapping[Node, Choice]
+    plan: MemoryPlan
+    program: Program
+
+
+def default_passes(backend: Backend) -> tuple[Pass, ...]:
+    """The pipeline for training and inference alike."""
+    return (
+        eliminate_dead_nodes,
+        fold_constants,
+        merge_common_nodes,
+        FuseEpilogue(backend.can_fuse),
+        eliminate_dead_nodes,
+    )
+
+
+def compile_training(
+    source: Graph,
+    outputs: Sequence[str] | None,
+    *,
+    optimizer: Optimizer,
+    loss: str,
+    backend: Backend,
+    options: Options,
+) -> Compiled:
+    """A model's graph to a training step: (batch, state) -> (outputs, new state)."""
+    graph = to_training(source)
+    graph = add_gradients(graph, loss)
+    graph = add_updates(graph, optimizer)
+    graph = keep_outputs(graph, source.outputs if outputs is None else outputs)
+    return finish(graph, backend, options)
+
+
+def compile_inference(
+    source: Graph, outputs: Sequence[str] | None, *, backend: Backend, options: Options
+) -> Compiled:
+    """A model's graph to a pure function of batch and state."""
+    graph = to_inference(source)
+    graph = keep_outputs(graph, graph.outputs if outputs is None else outputs)
+    return finish(graph, backend, options)
+
+
+def finish(built: Graph, backend: Backend, options: Options) -> Compiled:
+    """Passes, algorithms, memory plan, program."""
+    passes = default_passes(backend) if options.passes is None else tuple(options.passes)
+    graph, reports = run_passes(built, passes)
+    choices, plan = _fit_memory(graph, backend, options)
+    return Compiled(built, graph, reports, choices, plan, lower(graph, choices, plan))
+
+
+def _fit_memory(
+    graph: Graph, backend: Backend, options: Options
+) -> tuple[Mapping[Node, Choice], MemoryPlan]:
+    """Choose and plan; where the plan exceeds the limit, choose again with half the workspace."""
+    budget = options.max_relative_error
+    choices = select_algorithms(graph, backend, max_relative_error=budget)
+    plan = plan_memory(graph, choices)
+    limit = options.memory_limit
+    workspace = max((c.algorithm.workspace for c in choices.values()), default=0)
+    while limit is not None and plan.total_bytes > limit:
+        if workspace == 0:
+            raise MemoryLimitError(
+                f"Expected a plan within {limit:,} bytes, got {plan.total_bytes:,} with the "
+                f"smallest workspaces:\n{plan}"
+            )
+        workspace = workspace // 2 if workspace > 4096 else 0
+        choices = select_algorithms(
+            graph, backend, max_relative_error=budget, max_workspace=workspace
+        )
+        plan = plan_memory(graph, choices)
+    return choices, plan
+
+
+def build_graph(fn: ModelFunction, inputs: Mapping[str, TensorSpec]) -> Graph:
+    """Run a model function on symbolic tensors.
+
+    ``fn`` takes the inputs by name and returns a dict of named outputs (or one tensor, called
+    "output"). Raises SpecError or BuilderError with the user's lines.
+    """
+    builder = new_builder()
+    tensors = {name: builder.input(name, spec) for name, spec in inputs.items()}
+    try:
+        result = fn(**tensors)
+        named = {"output": result} if isinstance(result, Tensor) else result
+        if not isinstance(named, Mapping) or not named:
+            raise BuilderError(
+                f"Expected the model function to return a dict of named tensors (or one tensor), "
+                f"got {type(result).__name__}"
+            )
+        for name, tensor in named.items():
+            if not isinstance(name, str):
+                raise BuilderError(f"Expected names of outputs as strings, got {name!r}")
+            builder.output(name, tensor)
+    except MinigraphError as error:
+        raise _located(error) from None
+    return builder.build()
+
+
+def _located(error: MinigraphError) -> MinigraphError:
+    """The error with the user's lines, unless the builder has put them there."""
+    text = str(error)
+    where = describe(traceback_locations(error))
+    return error if "\n  at " in text or not where else type(error)(f"{text}\n{where}")

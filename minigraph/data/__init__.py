@@ -1,0 +1,31 @@
+"""Data sets in memory: readers, a generated set, and batches. NumPy and Pillow alone are needed."""
+
+from minigraph.data.batches import ArrayDataset, batches, random_horizontal_flip
+from minigraph.data.folder import (
+    CAMVID_CLASSES,
+    CAMVID_VOID_LABEL,
+    load_segmentation_folders,
+    load_segmentation_split,
+)
+from minigraph.data.idx import (
+    FASHION_MNIST_CLASSES,
+    MNIST_CLASSES,
+    load_idx_classification,
+    read_idx,
+)
+from minigraph.data.shapes import generate_shapes
+
+__all__ = [
+    "CAMVID_CLASSES",
+    "CAMVID_VOID_LABEL",
+    "FASHION_MNIST_CLASSES",
+    "MNIST_CLASSES",
+    "ArrayDataset",
+    "batches",
+    "generate_shapes",
+    "load_idx_classification",
+    "load_segmentation_folders",
+    "load_segmentation_split",
+    "random_horizontal_flip",
+    "read_idx",
+]

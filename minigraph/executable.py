@@ -1,0 +1,239 @@
+"""What a user calls: a compiled training step or inference function, with its state."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minigraph.backend import Backend, Runner
+from minigraph.compiler import Compiled
+from minigraph.explain import explain
+from minigraph.inputs import as_input
+from minigraph.ir.errors import InputError, SpecError
+from minigraph.ir.graph import Graph
+from minigraph.ir.spec import TensorSpec
+from minigraph.memory import MemoryPlan
+from minigraph.profile import Profile, make_profile
+from minigraph.replay import Source
+from minigraph.serialization import save_model
+from minigraph.state import ModelState
+
+_LOG = logging.getLogger("minigraph")
+_KEPT_SPECIALISATIONS = 4
+
+CompileGraph = Callable[[Graph, "Sequence[str] | None"], Compiled]
+
+
+@dataclass(frozen=True)
+class Specialisation:
+    """One program for one set of input shapes and outputs, bound to its arena."""
+
+    source: Graph
+    compiled: Compiled
+    runner: Runner
+    inputs: Mapping[str, TensorSpec]
+    outputs: Mapping[str, TensorSpec]
+
+
+class Executable:
+    """A compiled model: ``exe(image=x, label=y)`` returns a dict of arrays.
+
+    Inputs are copied in and cast losslessly or refused (float64 to float32 is the documented
+    exception). Another shape compiles another specialisation; the last four are kept. One
+    executable runs one call at a time; ``clone()`` shares the state and has its own arena.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        specs: Mapping[str, TensorSpec],
+        compile_graph: CompileGraph,
+        backend: Backend,
+        state: ModelState,
+        outputs: Sequence[str] | None = None,
+    ) -> None:
+        self._source = source
+        self._specs = dict(specs)
+        self._compile = compile_graph
+        self._default_outputs = None if outputs is None else tuple(outputs)
+        self._known: OrderedDict[tuple, Specialisation] = OrderedDict()
+        self._lock = threading.Lock()
+        self.backend = backend
+        self.state = state
+        self._first = self._specialise(self._specs, self._default_outputs)
+
+    # ---- running
+
+    def __call__(
+        self,
+        *,
+        out: Mapping[str, np.ndarray] | None = None,
+        fetch: Sequence[str] = (),
+        **inputs: Any,
+    ) -> dict[str, np.ndarray]:
+        """Run once and return the outputs by name.
+
+        ``out`` gives arrays to fill instead of fresh ones. ``fetch`` names further values of the
+        graph to return: that compiles a variant with them as outputs, and logs so. Raises
+        InputError for a wrong name, shape or dtype, and IllegalLabelError for a label that the
+        loss refuses; a call that raises has changed no state.
+        """
+        with self._lock:
+            special = self._specialisation(inputs, tuple(fetch))
+            arrays = {
+                name: as_input(name, inputs[name], spec) for name, spec in special.inputs.items()
+            }
+            results = _result_arrays(special.outputs, out)
+            special.runner.run(arrays, results)
+            return results
+
+    def profile(self, *, runs: int = 10, **inputs: Any) -> Profile:
+        """Time each node over several runs (medians); a training step advances its state."""
+        with self._lock:
+            special = self._specialisation(inputs, ())
+            arrays = {
+                name: as_input(name, inputs[name], spec) for name, spec in special.inputs.items()
+            }
+            results = _result_arrays(special.outputs, None)
+            special.runner.run(arrays, results)
+            times = [special.runner.timed_run(arrays, results) for _ in range(max(runs, 1))]
+            return make_profile(special.compiled, times)
+
+    def _specialisation(self, inputs: Mapping[str, Any], fetch: tuple[str, ...]) -> Specialisation:
+        self._check_names(inputs)
+        specs = {
+            name: _call_spec(name, inputs[name], spec)
+            for name, spec in self._specs.items()
+            if name in inputs
+        }
+        outputs = self._default_outputs
+        if fetch:
+            outputs = tuple(dict.fromkeys([*self._first.outputs, *fetch]))
+        return self._specialise({**self._specs, **specs}, outputs)
+
+    def _check_names(self, inputs: Mapping[str, Any]) -> None:
+        needed = self._first.inputs
+        missing = [name for name in needed if name not in inputs]
+        unknown = [name for name in inputs if name not in self._specs]
+        if missing or unknown:
+            raise InputError(
+                f"Expected the inputs {', '.join(f'{n}: {s}' for n, s in needed.items())}, got "
+                f"{', '.join(inputs) or 'none'}"
+                f"{' (missing: ' + ', '.join(missing) + ')' if missing else ''}"
+                f"{' (unknown: ' + ', '.join(unknown) + ')' if unknown else ''}"
+            )
+
+    def _specialise(
+        self, specs: Mapping[str, TensorSpec], outputs: tuple[str, ...] | None
+    ) -> Specialisation:
+        key = (tuple(sorted(f"{name}: {spec}" for name, spec in specs.items())), outputs)
+        if key in self._known:
+            self._known.move_to_end(key)
+            return self._known[key]
+        if self._known:
+            _LOG.info("compiling for %s, outputs %s", key[0], outputs or "as declared")
+        special = self._make(specs, outputs)
+        self._known[key] = special
+        if len(self._known) > _KEPT_SPECIALISATIONS:
+            self._known.popitem(last=False)
+        return special
+
+    def _make(
+        self, specs: Mapping[str, TensorSpec], outputs: tuple[str, ...] | None
+    ) -> Specialisation:
+        try:
+            source = self._source.graph_for(specs)
+        except SpecError as error:
+            if not self._known:
+                raise
+            given = ", ".join(f"{name}: {spec}" for name, spec in specs.items())
+            raise InputError(f"The model does not take {given}\n{error}") from None
+        compiled = self._compile(source, outputs)
+        self.state.adopt(source)  # all of the model's variables, so that a saved file is whole
+        self.state.adopt(compiled.graph)
+        runner = self.backend.build(compiled.program, self.state.store)
+        return Specialisation(
+            source=source,
+            compiled=compiled,
+            runner=runner,
+            inputs={value.name: value.spec for value in compiled.graph.inputs},
+            outputs={name: value.spec for name, value in compiled.graph.outputs.items()},
+        )
+
+    # ---- looking
+
+    @property
+    def inputs(self) -> Mapping[str, TensorSpec]:
+        """The inputs that a call needs, as first compiled."""
+        return self._first.inputs
+
+    @property
+    def outputs(self) -> Mapping[str, TensorSpec]:
+        """What a call returns, as first compiled."""
+        return self._first.outputs
+
+    @property
+    def compiled(self) -> Compiled:
+        """Graphs, pass reports, choices, plan and program, as first compiled."""
+        return self._first.compiled
+
+    @property
+    def graph(self) -> Graph:
+        """The graph after all passes."""
+        return self._first.compiled.graph
+
+    @property
+    def memory(self) -> MemoryPlan:
+        """The memory plan."""
+        return self._first.compiled.plan
+
+    def explain(self) -> str:
+        """What each pass changed, which algorithm each node got and why, and the memory plan."""
+        return explain(self._first.compiled)
+
+    def clone(self) -> Executable:
+        """Another executable on the same state, with its own arena: for another thread."""
+        return Executable(
+            self._source, self._specs, self._compile, self.backend, self.state,
+            self._default_outputs,
+        )  # fmt: skip
+
+    def save(self, path: str | Path) -> None:
+        """Write the model as one safetensors file: state, constants and the graph's text.
+
+        ``mg.load`` needs no model code. The file is the model as it was built, so it can be
+        loaded for inference and for training.
+        """
+        save_model(path, self._first.source, self.state)
+
+
+def _result_arrays(
+    specs: Mapping[str, TensorSpec], out: Mapping[str, np.ndarray] | None
+) -> dict[str, np.ndarray]:
+    if out is None:
+        return {name: np.empty(spec.shape, spec.dtype.numpy) for name, spec in specs.items()}
+    for name, array in out.items():
+        spec = specs.get(name)
+        if spec is None:
+            raise InputError(f"Expected an output of {', '.join(specs)} in out=, got {name!r}")
+        if array.shape != spec.shape or array.dtype != spec.dtype.numpy:
+            raise InputError(
+                f"Expected {spec} for out[{name!r}], got {array.dtype}{list(array.shape)}"
+            )
+    return dict(out)
+
+
+def _call_spec(name: str, array: Any, declared: TensorSpec) -> TensorSpec:
+    shape = np.shape(array)
+    if len(shape) != declared.ndim:
+        raise InputError(
+            f"Expected {declared.ndim} axes for {name!r} ({declared}), got shape {list(shape)}"
+        )
+    return declared.with_shape(shape)

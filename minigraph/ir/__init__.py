@@ -1,0 +1,25 @@
+"""The intermediate representation: specs, operations, graphs, and how they are built and checked."""
+
+from minigraph.ir.builder import Builder, Tensor
+from minigraph.ir.graph import Graph, Node, Role, State, Value
+from minigraph.ir.op import Cost, Op
+from minigraph.ir.spec import DType, TensorSpec, promote
+from minigraph.ir.text import parse
+from minigraph.ir.verify import verify
+
+__all__ = [
+    "Builder",
+    "Cost",
+    "DType",
+    "Graph",
+    "Node",
+    "Op",
+    "Role",
+    "State",
+    "Tensor",
+    "TensorSpec",
+    "Value",
+    "parse",
+    "promote",
+    "verify",
+]

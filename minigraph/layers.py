@@ -1,0 +1,229 @@
+"""Layers: they make their parameters, then emit the op.
+
+Weights have torch's layouts: a convolution's is (outputs, inputs / groups, height, width), a
+transposed convolution's (inputs, outputs / groups, height, width), a dense layer's (units,
+features). A layer without a name gets its kind and a number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from minigraph import initializers
+from minigraph.initializers import Initializer
+from minigraph.ir.builder import Tensor
+from minigraph.ir.errors import SpecError
+from minigraph.ir.graph import Role
+from minigraph.ir.spec import TensorSpec
+from minigraph.ops import conv, random
+from minigraph.ops.broadcast import reshape
+from minigraph.ops.control import when_training
+from minigraph.ops.geometry import pair
+from minigraph.ops.matmul import MatMul
+from minigraph.ops.norm import channel_moments, channel_shape, normalise, unbiased
+
+_ZEROS = initializers.Constant(0.0)
+_ONES = initializers.Constant(1.0)
+
+
+@contextmanager
+def scope(x: Tensor, name: str) -> Iterator[None]:
+    """Prefix the names of all that is built inside with ``name.`` (on the builder of ``x``)."""
+    with x.builder.scope(name):
+        yield
+
+
+def parameter(
+    x: Tensor,
+    name: str,
+    shape: Sequence[int],
+    initializer: Initializer,
+    *,
+    trainable: bool = True,
+) -> Tensor:
+    """A parameter of the dtype of ``x``, in the current scope.
+
+    Use the same tensor in several operations to share it. Raises BuilderError for a name that is
+    in use.
+    """
+    role = Role.PARAMETER if trainable else Role.FROZEN
+    return x.builder.state(name, TensorSpec(tuple(shape), x.dtype), role, initializer)
+
+
+def conv2d(
+    x: Tensor,
+    channels: int,
+    kernel: int | Sequence[int],
+    *,
+    stride: int | Sequence[int] = 1,
+    padding: Any = 0,
+    dilation: int | Sequence[int] = 1,
+    groups: int = 1,
+    bias: bool = True,
+    weight_initializer: Initializer | None = None,
+    trainable: bool = True,
+    name: str | None = None,
+) -> Tensor:
+    """2-D convolution of (N,C,H,W) to ``channels`` maps, with a bias.
+
+    ``padding`` as in ``mg.ops.conv.conv2d``: a number, pairs, "same" or "valid". Parameters:
+    ``weight`` (channels, C / groups, *kernel), He normal by default, and ``bias`` (channels,),
+    zero.
+    """
+    _check_image(x)
+    if groups < 1 or x.shape[1] % groups or channels % groups:
+        raise SpecError(
+            f"Expected groups that divide {x.shape[1]} input and {channels} output channels, "
+            f"got {groups}"
+        )
+    with _layer(x, name, "conv2d"):
+        shape = (_positive("channels", channels), x.shape[1] // groups, *pair(kernel))
+        start = weight_initializer or initializers.HeNormal()
+        weight = parameter(x, "weight", shape, start, trainable=trainable)
+        y = conv.conv2d(x, weight, stride, padding, dilation, groups)
+        return _add_bias(y, bias, trainable)
+
+
+def conv_transpose2d(
+    x: Tensor,
+    channels: int,
+    kernel: int | Sequence[int],
+    *,
+    stride: int | Sequence[int] = 1,
+    padding: Any = 0,
+    output_padding: int | Sequence[int] = 0,
+    dilation: int | Sequence[int] = 1,
+    groups: int = 1,
+    bias: bool = True,
+    weight_initializer: Initializer | None = None,
+    trainable: bool = True,
+    name: str | None = None,
+) -> Tensor:
+    """Transposed convolution of (N,C,H,W) to ``channels`` maps: learned upsampling by ``stride``.
+
+    Parameters: ``weight`` (C, channels / groups, *kernel), He normal by default with the fan-in
+    that reaches one output pixel, and ``bias`` (channels,), zero.
+    """
+    _check_image(x)
+    if groups < 1 or x.shape[1] % groups or channels % groups:
+        raise SpecError(
+            f"Expected groups that divide {x.shape[1]} input and {channels} output channels, "
+            f"got {groups}"
+        )
+    with _layer(x, name, "conv_transpose2d"):
+        (kernel_h, kernel_w), (stride_h, stride_w) = pair(kernel), pair(stride)
+        shape = (x.shape[1], _positive("channels", channels) // groups, kernel_h, kernel_w)
+        # Each output pixel sees kernel / stride positions along each axis.
+        fan_in = x.shape[1] / groups * kernel_h * kernel_w / (stride_h * stride_w)
+        start = weight_initializer or initializers.HeNormal(fan_in)
+        weight = parameter(x, "weight", shape, start, trainable=trainable)
+        y = conv.conv_transpose2d(x, weight, stride, padding, output_padding, dilation, groups)
+        return _add_bias(y, bias, trainable)
+
+
+def dense(
+    x: Tensor,
+    units: int,
+    *,
+    bias: bool = True,
+    weight_initializer: Initializer | None = None,
+    trainable: bool = True,
+    name: str | None = None,
+) -> Tensor:
+    """Fully connected layer: (N,features) gives (N,units). Flatten images first."""
+    if x.ndim != 2:
+        raise SpecError(f"Expected features (N,F) for a dense layer, got {x.spec}: mg.flatten it")
+    with _layer(x, name, "dense"):
+        shape = (_positive("units", units), x.shape[1])
+        start = weight_initializer or initializers.HeNormal()
+        weight = parameter(x, "weight", shape, start, trainable=trainable)
+        (y,) = x.builder.emit(MatMul(transpose_b=True), x, weight)
+        return _add_bias(y, bias, trainable)
+
+
+def batch_norm(
+    x: Tensor,
+    *,
+    momentum: float = 0.1,
+    epsilon: float = 1e-5,
+    frozen_statistics: bool = False,
+    trainable: bool = True,
+    name: str | None = None,
+) -> Tensor:
+    """Batch normalisation of each channel of (N,C,...) (Ioffe and Szegedy 2015, arXiv:1502.03167).
+
+    In training it uses the batch's moments and moves the running ones as torch does:
+    ``running = (1 - momentum) * running + momentum * batch``, with the unbiased variance. In
+    inference, and with ``frozen_statistics`` in training too, it uses the running ones.
+    Parameters ``weight`` and ``bias``, statistics ``running_mean`` and ``running_var``: (C,).
+    """
+    if x.ndim < 2:
+        raise SpecError(f"Expected a tensor (N,C,...) for batch norm, got {x.spec}")
+    if not 0.0 <= momentum <= 1.0 or epsilon <= 0.0:
+        raise SpecError(
+            f"Expected a momentum in [0, 1] and a positive epsilon, got {momentum} and {epsilon}"
+        )
+    with _layer(x, name, "batch_norm"):
+        builder, spec = x.builder, TensorSpec((x.shape[1],), x.dtype.accumulator)
+        role = Role.PARAMETER if trainable else Role.FROZEN
+        scale = builder.state("weight", spec, role, _ONES)
+        shift = builder.state("bias", spec, role, _ZEROS)
+        running_mean = builder.state("running_mean", spec, Role.STATISTIC, _ZEROS)
+        running_var = builder.state("running_var", spec, Role.STATISTIC, _ONES)
+        if frozen_statistics:
+            return normalise(x, running_mean, running_var, scale, shift, epsilon)
+        mean, variance = channel_moments(x)
+        for state, batch in ((running_mean, mean), (running_var, unbiased(variance, x))):
+            builder.update(state, state * (1.0 - momentum) + batch * momentum)
+        mean = when_training(mean, running_mean)
+        variance = when_training(variance, running_var)
+        return normalise(x, mean, variance, scale, shift, epsilon)
+
+
+def dropout(x: Tensor, rate: float = 0.5, *, name: str | None = None) -> Tensor:
+    """Zero each element with probability ``rate`` in training and scale the rest; else nothing.
+
+    Srivastava et al. 2014. The mask follows from the state ``random.key`` (seed and step), the
+    layer's name and the element's position: the same on every backend.
+    """
+    scope_name = name or x.builder.unique_scope("dropout")
+    with x.builder.scope(scope_name):
+        stream = random.stream_of(x.builder.scope_name)
+        return when_training(random.dropout(x, rate, _random_key(x), stream), x)
+
+
+def _random_key(x: Tensor) -> Tensor:
+    """The graph's key; the first use makes it and counts its step up with every training step."""
+    builder = x.builder
+    key = builder.existing_state("random.key")
+    if key is None:
+        with builder.absolute_scope("random"):
+            key = builder.state("key", random.KEY_SPEC, Role.RANDOM, initializers.RandomKey())
+            builder.update(key, key + builder.constant([0, 1], "one_step"))
+    return key
+
+
+@contextmanager
+def _layer(x: Tensor, name: str | None, kind: str) -> Iterator[None]:
+    with x.builder.scope(name or x.builder.unique_scope(kind)):
+        yield
+
+
+def _add_bias(y: Tensor, bias: bool, trainable: bool) -> Tensor:
+    if not bias:
+        return y
+    vector = parameter(y, "bias", (y.shape[1],), _ZEROS, trainable=trainable)
+    return y + reshape(vector, channel_shape(y))
+
+
+def _check_image(x: Tensor) -> None:
+    if x.ndim != 4:
+        raise SpecError(f"Expected images (N,C,H,W), got {x.name}: {x.spec}")
+
+
+def _positive(what: str, value: int) -> int:
+    if value < 1:
+        raise SpecError(f"Expected {what} of one or more, got {value}")
+    return value

@@ -1,0 +1,184 @@
+"""How good predictions are, counted over a whole data set: accuracy and intersection over union."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+Array = np.ndarray
+
+
+class ConfusionMatrix:
+    """Counts of (true class, predicted class), and the scores that follow from them.
+
+    The scores are of everything counted so far, which is not the mean of the batches' scores. The
+    rules for void are those of the loss: a place whose truth is `void_label` counts nowhere,
+    whatever is predicted there; any other label outside the classes is an error; and if nothing is
+    counted (all void, or no update yet), accuracy and mean IoU are 0.
+
+    It serves classification (labels ``(N,)``) and segmentation (``(N, H, W)``) alike: `accuracy`
+    is the share of right pictures in the one and of right pixels in the other.
+
+    Attributes:
+        class_names: the name of class ``i`` at place ``i``.
+        void_label: the label that does not count, or None if every place counts.
+        counts: int64 ``(classes, classes)``: ``counts[t, p]`` places of class ``t`` were called
+            ``p``.
+    """
+
+    def __init__(
+        self,
+        classes: int,
+        void_label: int | None = 255,
+        class_names: Sequence[str] | None = None,
+    ) -> None:
+        """Nothing counted yet.
+
+        Args:
+            classes: number of classes; the labels are 0 to ``classes - 1``.
+            void_label: the label that does not count, outside of the classes; None if none.
+            class_names: one name per class; by default the numbers.
+
+        Raises:
+            ValueError: no classes, a void label among the classes, or a wrong number of names.
+        """
+        names = tuple(map(str, range(classes))) if class_names is None else tuple(class_names)
+        if classes < 1:
+            raise ValueError(f"Expected at least 1 class, got {classes}")
+        if void_label is not None and 0 <= void_label < classes:
+            raise ValueError(
+                f"Expected void_label outside of the classes 0..{classes - 1}, got {void_label}: "
+                f"void is not a class, do not count it as one"
+            )
+        if len(names) != classes:
+            raise ValueError(f"Expected {classes} class names, got {len(names)}")
+        self.class_names = names
+        self.void_label = void_label
+        self.counts = np.zeros((classes, classes), np.int64)
+
+    @property
+    def classes(self) -> int:
+        """Number of classes (void is not one of them)."""
+        return len(self.class_names)
+
+    def update(self, predicted: Array, truth: Array) -> None:
+        """Count a batch.
+
+        Args:
+            predicted: class indices, any integer dtype and shape.
+            truth: class indices or void, of the same shape.
+
+        Raises:
+            ValueError: shapes differ, or a label or a counted prediction is outside the classes;
+                then nothing of the batch is counted.
+            TypeError: the arrays do not hold integers.
+        """
+        predicted, truth = np.asarray(predicted), np.asarray(truth)
+        self._check(predicted, truth)
+        void = np.zeros(truth.shape, bool) if self.void_label is None else truth == self.void_label
+        counted = ~void
+        self._check_range("label", truth, counted)
+        self._check_range("prediction", predicted, counted)
+        pairs = truth[counted].astype(np.int64) * self.classes + predicted[counted].astype(np.int64)
+        self.counts += np.bincount(pairs, minlength=self.classes**2).reshape(self.counts.shape)
+
+    def _check(self, predicted: Array, truth: Array) -> None:
+        for name, array in (("predictions", predicted), ("labels", truth)):
+            if array.dtype.kind not in "iu":
+                raise TypeError(
+                    f"Expected {name} as integers, got {array.dtype}: take argmax over the class "
+                    f"axis of scores first"
+                )
+        if predicted.shape != truth.shape:
+            raise ValueError(
+                f"Expected predictions and labels of one shape, got {predicted.shape} and "
+                f"{truth.shape}"
+            )
+
+    def _check_range(self, name: str, values: Array, counted: Array) -> None:
+        wrong = counted & ((values < 0) | (values >= self.classes))
+        if wrong.any():
+            place = tuple(int(index) for index in np.argwhere(wrong)[0])
+            raise ValueError(
+                f"Expected every {name} in 0..{self.classes - 1} (void {self.void_label}), got "
+                f"{values[place]} at {place}"
+            )
+
+    @property
+    def counted(self) -> int:
+        """Number of places counted so far (void left out)."""
+        return int(self.counts.sum())
+
+    @property
+    def accuracy(self) -> float:
+        """Share of right places among the counted ones; 0 if none is counted."""
+        return int(self.counts.trace()) / max(self.counted, 1)
+
+    @property
+    def pixel_accuracy(self) -> float:
+        """The same as `accuracy`, under its name in segmentation."""
+        return self.accuracy
+
+    @property
+    def class_accuracy(self) -> Array:
+        """Right share of each true class (recall), float64 ``(classes,)``; NaN if never true."""
+        return _divide(self.counts.diagonal(), self.counts.sum(axis=1))
+
+    @property
+    def mean_class_accuracy(self) -> float:
+        """Mean of `class_accuracy` over the classes in truth; 0 if nothing is counted."""
+        return _mean(self.class_accuracy)
+
+    @property
+    def iou(self) -> Array:
+        """Intersection over union of each class, float64 ``(classes,)``; NaN if absent.
+
+        ``n_cc / (sum_p n_cp + sum_t n_tc - n_cc)``: places both truly and predictedly of the
+        class, over places that are either. A class that is predicted but never true scores 0.
+        """
+        intersection = self.counts.diagonal()
+        union = self.counts.sum(axis=0) + self.counts.sum(axis=1) - intersection
+        return _divide(intersection, union)
+
+    @property
+    def mean_iou(self) -> float:
+        """Mean of `iou` over all classes but the absent ones; 0 if nothing is counted."""
+        return _mean(self.iou)
+
+    @property
+    def absent_classes(self) -> tuple[str, ...]:
+        """Classes in neither truth nor prediction, which `mean_iou` leaves out."""
+        absent = (self.counts.sum(axis=0) + self.counts.sum(axis=1)) == 0
+        return tuple(name for name, gone in zip(self.class_names, absent, strict=True) if gone)
+
+    def __str__(self) -> str:
+        """A table of the scores per class, and the totals."""
+        width = max(5, *map(len, self.class_names))
+        lines = [f"{'class':<{width}}     IoU  recall      places"]
+        for name, iou, recall, places in zip(
+            self.class_names, self.iou, self.class_accuracy, self.counts.sum(axis=1), strict=True
+        ):
+            lines.append(f"{name:<{width}}  {_percent(iou)} {_percent(recall)}  {places:>10,}")
+        totals = f"{_percent(self.mean_iou)} {_percent(self.mean_class_accuracy)}"
+        lines.append(f"{'mean':<{width}}  {totals}  {self.counted:>10,}")
+        lines.append(f"accuracy {_percent(self.accuracy).strip()} %")
+        if self.absent_classes:
+            lines.append(f"left out of the mean (absent): {', '.join(self.absent_classes)}")
+        return "\n".join(lines)
+
+
+def _divide(numerator: Array, denominator: Array) -> Array:
+    """The quotient where the denominator is positive, NaN elsewhere, and no warnings."""
+    quotient = np.full(numerator.shape, np.nan)
+    return np.divide(numerator, denominator, out=quotient, where=denominator > 0)
+
+
+def _mean(values: Array) -> float:
+    """Mean of the values that are not NaN; 0 if none is."""
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if known.size else 0.0
+
+
+def _percent(value: float) -> str:
+    return "      -" if np.isnan(value) else f"{100 * value:7.2f}"

@@ -1,0 +1,56 @@
+"""Ops that say something about a value and compute nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from minigraph.ir.builder import Tensor
+from minigraph.ir.errors import SpecError
+from minigraph.ir.op import Cost, Cotangents, Op, Tensors
+from minigraph.ir.spec import TensorSpec
+from minigraph.ops.elementwise import cast
+
+
+@dataclass(frozen=True)
+class StopGradient(Op):
+    """Its input, as a constant to autodiff."""
+
+    is_view = True
+
+    def infer(self, x: TensorSpec) -> tuple[TensorSpec, ...]:
+        return (x,)
+
+    def vjp(self, inputs: Tensors, outputs: Tensors, grads: Cotangents) -> Cotangents:
+        return (None,)
+
+    def cost(self, *inputs: TensorSpec) -> Cost:
+        return Cost(0, 0, 0)
+
+
+@dataclass(frozen=True)
+class WhenTraining(Op):
+    """The first operand in training, the second in inference: how one function serves both.
+
+    A pass replaces it before anything is differentiated or run.
+    """
+
+    def infer(self, training: TensorSpec, inference: TensorSpec) -> tuple[TensorSpec, ...]:
+        if training != inference:
+            raise SpecError(f"Expected equal specs, got {training} and {inference}")
+        return (training,)
+
+    def vjp(self, inputs: Tensors, outputs: Tensors, grads: Cotangents) -> Cotangents:
+        return grads[0], None  # gradients are taken of the training form
+
+    def cost(self, *inputs: TensorSpec) -> Cost:
+        return Cost(0, 0, 0)
+
+
+def stop_gradient(x: Tensor) -> Tensor:
+    """``x`` without a gradient."""
+    return x.builder.emit(StopGradient(), x)[0]
+
+
+def when_training(training: Tensor, inference: Tensor) -> Tensor:
+    """``training`` in a training step, ``inference`` otherwise (cast to the same dtype)."""
+    return training.builder.emit(WhenTraining(), training, cast(inference, training.dtype))[0]

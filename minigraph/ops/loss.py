@@ -1,0 +1,159 @@
+"""Softmax cross-entropy for classes and for pixels, with void labels and class weights.
+
+For logits ``x`` (N,K,...) and labels ``t`` (N,...), with class weights ``w`` (ones by default)::
+
+    total  = sum over valid positions of  w[t] * (logsumexp(x) - x[t])
+    weight = sum over valid positions of  w[t]
+
+The sum reduction is ``total``, the mean is ``total / weight`` (as in torch), and 0 where every
+label is void. Void counts in no loss and no gradient. A label that is neither a class nor void is
+refused at run time, before any state is written.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from minigraph.ir.builder import Tensor
+from minigraph.ir.errors import SpecError
+from minigraph.ir.op import Cost, Cotangents, Op, Tensors, memory_cost
+from minigraph.ir.spec import DType, TensorSpec
+from minigraph.ops.broadcast import reshape
+from minigraph.ops.control import stop_gradient
+from minigraph.ops.elementwise import cast, where
+from minigraph.ops.reduce import reduce_sum
+from minigraph.ops.softmax import softmax
+
+_LABEL_DTYPES = (DType.UINT8, DType.INT32, DType.INT64)
+
+
+@dataclass(frozen=True)
+class OnLabels(Op):
+    """What the loss ops share: labels, of which ``void_label`` counts nowhere."""
+
+    void_label: int | None = 255
+
+    may_refuse = True
+
+    def check(
+        self, logits: TensorSpec, labels: TensorSpec, weights: tuple[TensorSpec, ...]
+    ) -> None:
+        """Raises SpecError where shapes or dtypes do not fit."""
+        if logits.ndim < 2 or not logits.dtype.is_floating:
+            raise SpecError(f"Expected floating logits (N,K,...), got {logits}")
+        expected = (logits.shape[0], *logits.shape[2:])
+        if labels.shape != expected:
+            raise SpecError(
+                f"Expected labels of shape {list(expected)} for logits {list(logits.shape)} "
+                f"(no class axis), got {list(labels.shape)}"
+            )
+        if labels.dtype not in _LABEL_DTYPES:
+            raise SpecError(f"Expected labels of uint8, int32 or int64, got {labels.dtype}")
+        classes = logits.shape[1]
+        if self.void_label is not None and 0 <= self.void_label < classes:
+            raise SpecError(
+                f"Expected a void label outside the {classes} classes, got {self.void_label}: "
+                "pass void_label=None (or another number)"
+            )
+        for spec in weights:
+            if spec != TensorSpec((classes,), logits.dtype.accumulator):
+                raise SpecError(
+                    f"Expected class weights {logits.dtype.accumulator}[{classes}], got {spec}"
+                )
+
+
+@dataclass(frozen=True)
+class CrossEntropy(OnLabels):
+    """(logits, labels[, class weights]) gives two scalars: the total loss and the total weight."""
+
+    def infer(
+        self, logits: TensorSpec, labels: TensorSpec, *weights: TensorSpec
+    ) -> tuple[TensorSpec, ...]:
+        self.check(logits, labels, weights)
+        scalar = TensorSpec((), logits.dtype.accumulator)
+        return scalar, scalar
+
+    def vjp(self, inputs: Tensors, outputs: Tensors, grads: Cotangents) -> Cotangents:
+        (logits, labels, *weights), (g, _) = inputs, grads
+        if g is None:  # the total weight depends on the labels alone
+            return (None,) * len(inputs)
+        (grad,) = g.builder.emit(CrossEntropyGrad(self.void_label), logits, labels, g, *weights)
+        return grad, None, *(None for _ in weights)
+
+    def cost(self, logits: TensorSpec, *rest: TensorSpec) -> Cost:
+        return memory_cost(5 * logits.size, (logits, *rest), self.infer(logits, *rest))
+
+
+@dataclass(frozen=True)
+class CrossEntropyGrad(OnLabels):
+    """(logits, labels, g[, class weights]) gives ``g * w[t] * (softmax(x) - onehot(t))``."""
+
+    def infer(
+        self, logits: TensorSpec, labels: TensorSpec, g: TensorSpec, *weights: TensorSpec
+    ) -> tuple[TensorSpec, ...]:
+        self.check(logits, labels, weights)
+        if g != TensorSpec((), logits.dtype.accumulator):
+            raise SpecError(
+                f"Expected {logits.dtype.accumulator}[] as the loss's gradient, got {g}"
+            )
+        return (logits,)
+
+    def vjp(self, inputs: Tensors, outputs: Tensors, grads: Cotangents) -> Cotangents:
+        # z = g w (p - onehot), p = softmax(x). For a cotangent u of z:
+        #   d/dx = g w * p * (u - sum_k u p)      d/dg = sum(u * z) at g = 1
+        (logits, labels, g, *weights), (u,) = inputs, grads
+        builder = u.builder
+        (w,) = builder.emit(LabelWeights(self.void_label), logits, labels, *weights)
+        p = softmax(cast(logits, w.dtype), 1)
+        u = cast(u, w.dtype)
+        grad = (g * w) * (p * (u - reduce_sum(u * p, 1, keepdims=True)))
+        one = builder.full((), 1.0, g.dtype)
+        (unit,) = builder.emit(CrossEntropyGrad(self.void_label), logits, labels, one, *weights)
+        g_grad = reduce_sum(u * cast(unit, w.dtype))
+        return cast(grad, logits.dtype), None, g_grad, *(None for _ in weights)
+
+    def cost(self, logits: TensorSpec, *rest: TensorSpec) -> Cost:
+        return memory_cost(5 * logits.size, (logits, *rest), (logits,))
+
+
+@dataclass(frozen=True)
+class LabelWeights(OnLabels):
+    """(logits, labels[, class weights]) gives each position's weight (N,1,...): 0 for void."""
+
+    def infer(
+        self, logits: TensorSpec, labels: TensorSpec, *weights: TensorSpec
+    ) -> tuple[TensorSpec, ...]:
+        self.check(logits, labels, weights)
+        shape = (logits.shape[0], 1, *logits.shape[2:])
+        return (TensorSpec(shape, logits.dtype.accumulator),)
+
+    def vjp(self, inputs: Tensors, outputs: Tensors, grads: Cotangents) -> Cotangents:
+        return (None,) * len(inputs)
+
+
+def softmax_cross_entropy(
+    logits: Tensor,
+    labels: Tensor,
+    *,
+    void_label: int | None = 255,
+    class_weights: Any = None,
+    reduction: str = "mean",
+    name: str | None = None,
+) -> Tensor:
+    """Softmax cross-entropy of logits (N,K,...) with integer labels (N,...), a scalar.
+
+    ``void_label`` marks positions that count nowhere (None: there are none). ``class_weights``
+    (K,) weigh the classes and get no gradient. ``reduction`` is "mean" over the valid positions
+    (weighted, as in torch; 0 where all are void) or "sum". A 16-bit loss is computed in float32.
+    Raises IllegalLabelError at run time for a label that is neither a class nor void.
+    """
+    if reduction not in ("mean", "sum"):
+        raise SpecError(f"Expected a reduction of 'mean' or 'sum', got {reduction!r}")
+    builder = logits.builder
+    weights = []
+    if class_weights is not None:
+        weight = cast(builder.tensor(class_weights), logits.dtype.accumulator)
+        weights = [stop_gradient(reshape(weight, weight.shape))]
+    total, weight = builder.emit(CrossEntropy(void_label), logits, labels, *weights, name=name)
+    return total if reduction == "sum" else total / where(weight > 0.0, weight, 1.0)

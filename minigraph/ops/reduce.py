@@ -1,0 +1,133 @@
+"""Reductions over axes: sum, mean, max, argmax."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from minigraph.ir.builder import Tensor
+from minigraph.ir.errors import SpecError
+from minigraph.ir.op import Cost, Cotangents, Op, Tensors, memory_cost
+from minigraph.ir.spec import DType, TensorSpec
+from minigraph.ops.broadcast import Sum, normalise_axes, reduced_shape, spread
+from minigraph.ops.elementwise import cast, equal, where
+
+Axes = int | Sequence[int] | None
+
+
+@dataclass(frozen=True)
+class Mean(Op):
+    """Arithmetic mean over some axes (None: all)."""
+
+    axes: tuple[int, ...] | None = None
+    keepdims: bool = False
+
+    def infer(self, x: TensorSpec) -> tuple[TensorSpec, ...]:
+        if not x.dtype.is_floating:
+            raise SpecError(f"Expected a floating dtype, got {x.dtype}: use mg.cast first")
+        return (x.with_shape(reduced_shape(x.shape, self.axes, self.keepdims)),)
+
+    def vjp(self, inputs: Tensors, outputs: Tensors, grads: Cotangents) -> Cotangents:
+        (x,), (y,), (g,) = inputs, outputs, grads
+        return (spread(g * (y.spec.size / max(x.spec.size, 1)), x.shape, self.axes),)
+
+    def cost(self, x: TensorSpec) -> Cost:
+        return memory_cost(x.size, (x,), self.infer(x))
+
+
+@dataclass(frozen=True)
+class Max(Op):
+    """Largest element over some axes (None: all); equal largest ones share the gradient."""
+
+    axes: tuple[int, ...] | None = None
+    keepdims: bool = False
+
+    def infer(self, x: TensorSpec) -> tuple[TensorSpec, ...]:
+        if x.dtype is DType.BOOL:
+            raise SpecError("Expected numbers, got bool: cast them first")
+        for axis in normalise_axes(self.axes, x.ndim):
+            if x.shape[axis] == 0:
+                raise SpecError(f"Expected elements along axis {axis}, got shape {list(x.shape)}")
+        return (x.with_shape(reduced_shape(x.shape, self.axes, self.keepdims)),)
+
+    def vjp(self, inputs: Tensors, outputs: Tensors, grads: Cotangents) -> Cotangents:
+        (x,), (y,), (g,) = inputs, outputs, grads
+        largest = equal(x, spread(y, x.shape, self.axes))
+        count = reduce_sum(cast(largest, x.dtype), self.axes, keepdims=self.keepdims)
+        return (where(largest, spread(g / count, x.shape, self.axes), 0.0),)
+
+    def cost(self, x: TensorSpec) -> Cost:
+        return memory_cost(x.size, (x,), self.infer(x))
+
+
+@dataclass(frozen=True)
+class ArgMax(Op):
+    """Position of the first largest element along one axis, as int64."""
+
+    axis: int
+    keepdims: bool = False
+
+    def infer(self, x: TensorSpec) -> tuple[TensorSpec, ...]:
+        (axis,) = normalise_axes(self.axis, x.ndim)
+        if x.shape[axis] == 0:
+            raise SpecError(f"Expected elements along axis {axis}, got shape {list(x.shape)}")
+        return (TensorSpec(reduced_shape(x.shape, (axis,), self.keepdims), DType.INT64),)
+
+    def vjp(self, inputs: Tensors, outputs: Tensors, grads: Cotangents) -> Cotangents:
+        return (None,)
+
+
+@dataclass(frozen=True)
+class Count(Op):
+    """How many elements a reduction over ``axes`` takes together, as a scalar.
+
+    It keeps a graph right when it is replayed at another shape, where a Python number would not.
+    """
+
+    axes: tuple[int, ...] | None = None
+    dtype: DType = DType.FLOAT32
+
+    def value(self, x: TensorSpec) -> int:
+        return x.size // max(TensorSpec(reduced_shape(x.shape, self.axes, False)).size, 1)
+
+    def infer(self, x: TensorSpec) -> tuple[TensorSpec, ...]:
+        normalise_axes(self.axes, x.ndim)
+        return (TensorSpec((), self.dtype),)
+
+    def vjp(self, inputs: Tensors, outputs: Tensors, grads: Cotangents) -> Cotangents:
+        return (None,)
+
+    def cost(self, *inputs: TensorSpec) -> Cost:
+        return Cost(0, 0, 0)
+
+
+def _axes(axes: Axes) -> tuple[int, ...] | None:
+    return (axes,) if isinstance(axes, int) else None if axes is None else tuple(axes)
+
+
+def reduce_sum(x: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
+    """Sum over some axes (all by default); bool counts in int32."""
+    if x.dtype is DType.BOOL:
+        x = cast(x, DType.INT32)
+    return x.builder.emit(Sum(_axes(axis), keepdims), x)[0]
+
+
+def reduce_mean(x: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
+    """Mean over some axes (all by default)."""
+    return x.builder.emit(Mean(_axes(axis), keepdims), x)[0]
+
+
+def reduce_max(x: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
+    """Largest element over some axes (all by default)."""
+    return x.builder.emit(Max(_axes(axis), keepdims), x)[0]
+
+
+def argmax(x: Tensor, axis: int = 1, keepdims: bool = False) -> Tensor:
+    """Position of the first largest element along one axis (classes by default), int64."""
+    return x.builder.emit(ArgMax(axis, keepdims), x)[0]
+
+
+def count(x: Tensor, axis: Axes = None, dtype: Any = DType.FLOAT32) -> Tensor:
+    """The number of elements that a reduction over ``axis`` takes together, as a scalar."""
+    return x.builder.emit(Count(_axes(axis), DType.of(dtype)), x)[0]

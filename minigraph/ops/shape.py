@@ -1,0 +1,309 @@
+"""Ops that move elements without computing: transpose, concat, split, slice, pad, flatten."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from minigraph.ir.builder import Tensor
+from minigraph.ir.errors import SpecError
+from minigraph.ir.op import Cost, Cotangents, Op, Tensors, memory_cost
+from minigraph.ir.spec import DType, TensorSpec
+from minigraph.ops.broadcast import normalise_axes, reshape
+
+
+def _moves(op: Op, *inputs: TensorSpec) -> Cost:
+    outputs = op.infer(*inputs)
+    return memory_cost(0, outputs, outputs)
+
+
+@dataclass(frozen=True)
+class Flatten(Op):
+    """Merge the axes from ``start_axis`` on into one. A view."""
+
+    start_axis: int = 1
+
+    is_view = True
+
+    def infer(self, x: TensorSpec) -> tuple[TensorSpec, ...]:
+        if not 0 <= self.start_axis <= x.ndim:
+            raise SpecError(f"Expected a start axis in [0, {x.ndim}], got {self.start_axis}")
+        tail = TensorSpec(x.shape[self.start_axis :]).size
+        return (x.with_shape((*x.shape[: self.start_axis], tail)),)
+
+    def vjp(self, inputs: Tensors, outputs: Tensors, grads: Cotangents) -> Cotangents:
+        return (reshape(grads[0], inputs[0].shape),)
+
+    def cost(self, *inputs: TensorSpec) -> Cost:
+        return Cost(0, 0, 0)
+
+
+@dataclass(frozen=True)
+class Squeeze(Op):
+    """Drop axes of size 1. A view."""
+
+    axes: tuple[int, ...]
+
+    is_view = True
+
+    def infer(self, x: TensorSpec) -> tuple[TensorSpec, ...]:
+        dropped = normalise_axes(self.axes, x.ndim)
+        for axis in dropped:
+            if x.shape[axis] != 1:
+                raise SpecError(f"Expected size 1 on axis {axis}, got shape {list(x.shape)}")
+        return (x.with_shape(tuple(s for axis, s in enumerate(x.shape) if axis not in dropped)),)
+
+    def vjp(self, inputs: Tensors, outputs: Tensors, grads: Cotangents) -> Cotangents:
+        return (reshape(grads[0], inputs[0].shape),)
+
+    def cost(self, *inputs: TensorSpec) -> Cost:
+        return Cost(0, 0, 0)
+
+
+@dataclass(frozen=True)
+class Transpose(Op):
+    """Permute the axes: output axis i is input axis ``permutation[i]``."""
+
+    permutation: tuple[int, ...]
+
+    def infer(self, x: TensorSpec) -> tuple[TensorSpec, ...]:
+        if sorted(self.permutation) != list(range(x.ndim)):
+            raise SpecError(
+                f"Expected a permutation of {list(range(x.ndim))}, got {list(self.permutation)}"
+            )
+        return (x.with_shape(tuple(x.shape[axis] for axis in self.permutation)),)
+
+    def vjp(self, inputs: Tensors, outputs: Tensors, grads: Cotangents) -> Cotangents:
+        inverse = sorted(range(len(self.permutation)), key=self.permutation.__getitem__)
+        return (transpose(grads[0], inverse),)
+
+    def cost(self, *inputs: TensorSpec) -> Cost:
+        return _moves(self, *inputs)
+
+
+@dataclass(frozen=True)
+class Concat(Op):
+    """Join tensors along one axis."""
+
+    axis: int = 1
+
+    def infer(self, *inputs: TensorSpec) -> tuple[TensorSpec, ...]:
+        if not inputs:
+            raise SpecError("Expected at least one tensor to concatenate, got none")
+        first = inputs[0]
+        (axis,) = normalise_axes(self.axis, first.ndim)
+        for position, spec in enumerate(inputs[1:], start=1):
+            rest = (*spec.shape[:axis], *spec.shape[axis + 1 :])
+            if (
+                rest != (*first.shape[:axis], *first.shape[axis + 1 :])
+                or spec.dtype is not first.dtype
+            ):
+                raise SpecError(
+                    f"Expected tensors that agree outside axis {axis}, got {first} and "
+                    f"{spec} (operand {position})"
+                )
+        size = sum(spec.shape[axis] for spec in inputs)
+        return (first.with_shape((*first.shape[:axis], size, *first.shape[axis + 1 :])),)
+
+    def vjp(self, inputs: Tensors, outputs: Tensors, grads: Cotangents) -> Cotangents:
+        axis = self.axis % outputs[0].ndim
+        sizes = tuple(tensor.shape[axis] for tensor in inputs)
+        return grads[0].builder.emit(Split(axis, sizes), grads[0])
+
+    def cost(self, *inputs: TensorSpec) -> Cost:
+        return _moves(self, *inputs)
+
+
+@dataclass(frozen=True)
+class Split(Op):
+    """Take a tensor apart along one axis into pieces of the given sizes."""
+
+    axis: int
+    sizes: tuple[int, ...]
+
+    absolute_attributes = ("sizes",)
+
+    def infer(self, x: TensorSpec) -> tuple[TensorSpec, ...]:
+        (axis,) = normalise_axes(self.axis, x.ndim)
+        if sum(self.sizes) != x.shape[axis] or any(size < 0 for size in self.sizes):
+            raise SpecError(
+                f"Expected sizes that sum to {x.shape[axis]} (axis {axis} of {list(x.shape)}), "
+                f"got {list(self.sizes)}"
+            )
+        head, tail = x.shape[:axis], x.shape[axis + 1 :]
+        return tuple(x.with_shape((*head, size, *tail)) for size in self.sizes)
+
+    def vjp(self, inputs: Tensors, outputs: Tensors, grads: Cotangents) -> Cotangents:
+        pieces = [
+            zeros_like(output) if grad is None else grad
+            for output, grad in zip(outputs, grads, strict=True)
+        ]
+        return (concat(pieces, self.axis),)
+
+    def cost(self, *inputs: TensorSpec) -> Cost:
+        return _moves(self, *inputs)
+
+
+@dataclass(frozen=True)
+class Slice(Op):
+    """Python's slices, one ``(start, stop, step)`` an axis, step >= 1; None as in Python."""
+
+    slices: tuple[tuple[int | None, int | None, int | None], ...]
+
+    def __post_init__(self) -> None:
+        for start, stop, step in self.slices:
+            if step is not None and step < 1:
+                raise SpecError(f"Expected a step of one or more, got {start}:{stop}:{step}")
+
+    def ranges(self, x: TensorSpec) -> tuple[range, ...]:
+        """The positions taken along every axis of ``x``."""
+        full = (*self.slices, *[(None, None, None)] * (x.ndim - len(self.slices)))
+        return tuple(
+            range(*slice(*parts).indices(size)) for parts, size in zip(full, x.shape, strict=True)
+        )
+
+    def infer(self, x: TensorSpec) -> tuple[TensorSpec, ...]:
+        if len(self.slices) > x.ndim:
+            raise SpecError(f"Expected at most {x.ndim} slices, got {len(self.slices)}")
+        return (x.with_shape(tuple(len(positions) for positions in self.ranges(x))),)
+
+    def vjp(self, inputs: Tensors, outputs: Tensors, grads: Cotangents) -> Cotangents:
+        # The adjoint puts each element back where it came from: zeros between and around.
+        low, high, interior = [], [], []
+        for positions, size in zip(self.ranges(inputs[0].spec), inputs[0].shape, strict=True):
+            count, step = len(positions), positions.step
+            reach = 0 if count == 0 else (count - 1) * step + 1
+            low.append(positions.start if count else 0)
+            high.append(size - low[-1] - reach)
+            interior.append(step - 1)
+        op = Pad(tuple(low), tuple(high), tuple(interior))
+        return grads[0].builder.emit(op, grads[0])
+
+    def cost(self, *inputs: TensorSpec) -> Cost:
+        return _moves(self, *inputs)
+
+
+@dataclass(frozen=True)
+class Pad(Op):
+    """Put ``value`` before, after and (``interior`` of them) between the elements of each axis."""
+
+    low: tuple[int, ...]
+    high: tuple[int, ...]
+    interior: tuple[int, ...]
+    value: float = 0.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "value", float(self.value))
+        if min((*self.low, *self.high, *self.interior), default=0) < 0:
+            raise SpecError(
+                f"Expected paddings of zero or more, got low={list(self.low)}, "
+                f"high={list(self.high)}, interior={list(self.interior)}"
+            )
+
+    def infer(self, x: TensorSpec) -> tuple[TensorSpec, ...]:
+        if not len(self.low) == len(self.high) == len(self.interior) == x.ndim:
+            raise SpecError(f"Expected {x.ndim} paddings, got {len(self.low)}")
+        sizes = zip(self.low, self.high, self.interior, x.shape, strict=True)
+        return (
+            x.with_shape(
+                tuple(
+                    low + size + max(size - 1, 0) * interior + high
+                    for low, high, interior, size in sizes
+                )
+            ),
+        )
+
+    def slices(self, x: TensorSpec) -> tuple[tuple[int, int, int], ...]:
+        """Where the elements of ``x`` lie in the output, as ``(start, stop, step)`` an axis."""
+        return tuple(
+            (low, low + size + max(size - 1, 0) * interior, interior + 1)
+            for low, interior, size in zip(self.low, self.interior, x.shape, strict=True)
+        )
+
+    def vjp(self, inputs: Tensors, outputs: Tensors, grads: Cotangents) -> Cotangents:
+        return grads[0].builder.emit(Slice(self.slices(inputs[0].spec)), grads[0])
+
+    def cost(self, *inputs: TensorSpec) -> Cost:
+        return _moves(self, *inputs)
+
+
+# ---- functions
+
+
+def flatten(x: Tensor, start_axis: int = 1) -> Tensor:
+    """Merge the axes from ``start_axis`` on: ``N,C,H,W`` becomes ``N,C*H*W``."""
+    return x.builder.emit(Flatten(start_axis), x)[0]
+
+
+def squeeze(x: Tensor, axes: int | Sequence[int]) -> Tensor:
+    """Drop axes of size 1."""
+    return x.builder.emit(Squeeze(normalise_axes(axes, x.ndim)), x)[0]
+
+
+def transpose(x: Tensor, permutation: Sequence[int] | None = None) -> Tensor:
+    """Permute the axes (reverse them without a permutation)."""
+    order = reversed(range(x.ndim)) if permutation is None else permutation
+    return x.builder.emit(Transpose(tuple(order)), x)[0]
+
+
+def concat(tensors: Sequence[Tensor], axis: int = 1, name: str | None = None) -> Tensor:
+    """Join tensors along one axis (channels by default)."""
+    if not tensors:
+        raise SpecError("Expected at least one tensor to concatenate, got none")
+    return tensors[0].builder.emit(Concat(axis), *tensors, name=name)[0]
+
+
+def split(x: Tensor, sections: int | Sequence[int], axis: int = 1) -> tuple[Tensor, ...]:
+    """Take a tensor apart into equal sections, or into pieces of the given sizes."""
+    (axis,) = normalise_axes(axis, x.ndim)
+    if isinstance(sections, int):
+        if sections < 1 or x.shape[axis] % sections:
+            raise SpecError(
+                f"Expected a number of sections that divides {x.shape[axis]}, got {sections}"
+            )
+        sections = (x.shape[axis] // sections,) * sections
+    return x.builder.emit(Split(axis, tuple(sections)), x)
+
+
+def pad(x: Tensor, padding: Sequence[tuple[int, int]], value: float = 0.0) -> Tensor:
+    """Pad each axis with ``(low, high)`` elements of ``value``."""
+    low, high = tuple(p[0] for p in padding), tuple(p[1] for p in padding)
+    return x.builder.emit(Pad(low, high, (0,) * len(low), value), x)[0]
+
+
+def zeros_like(x: Tensor) -> Tensor:
+    """Zeros of the same spec."""
+    return full_like(x, 0)
+
+
+def full_like(x: Tensor, value: bool | int | float) -> Tensor:
+    """A tensor of one value with the spec of ``x``."""
+    typed = bool(value) if x.dtype is DType.BOOL else value
+    return x.builder.full(x.shape, typed, x.dtype)
+
+
+def getitem(x: Tensor, index: Any) -> Tensor:
+    """``x[...]`` with slices, integers and an ellipsis."""
+    parts = list(index) if isinstance(index, tuple) else [index]
+    if parts.count(Ellipsis) > 1:
+        raise SpecError("Expected at most one ellipsis, got several")
+    if Ellipsis in parts:
+        at = parts.index(Ellipsis)
+        parts[at : at + 1] = [slice(None)] * (x.ndim - len(parts) + 1)
+    slices, dropped = [], []
+    for axis, part in enumerate(parts):
+        if isinstance(part, slice):
+            slices.append((part.start, part.stop, part.step))
+        elif isinstance(part, int) and not isinstance(part, bool):
+            if axis < x.ndim and not -x.shape[axis] <= part < x.shape[axis]:
+                raise SpecError(
+                    f"Expected an index in [{-x.shape[axis]}, {x.shape[axis]}) on axis {axis}, "
+                    f"got {part}"
+                )
+            slices.append((part, None if part == -1 else part + 1, None))
+            dropped.append(axis)
+        else:
+            raise SpecError(f"Expected slices and integers as an index, got {part!r}")
+    (result,) = x.builder.emit(Slice(tuple(slices)), x)
+    return squeeze(result, dropped) if dropped else result

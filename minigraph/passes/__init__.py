@@ -1,0 +1,25 @@
+"""Passes: functions from graph to graph. One file a pass; the compiler's tuple sets the order."""
+
+from minigraph.passes.common_nodes import merge_common_nodes
+from minigraph.passes.dead_nodes import eliminate_dead_nodes
+from minigraph.passes.fold_constants import fold_constants
+from minigraph.passes.fuse_epilogue import FuseEpilogue
+from minigraph.passes.mode import keep_outputs, to_inference, to_training
+from minigraph.passes.pipeline import Pass, PassReport, run_passes
+from minigraph.passes.rewrite import Emitter, Rule, rewrite
+
+__all__ = [
+    "Emitter",
+    "FuseEpilogue",
+    "Pass",
+    "PassReport",
+    "Rule",
+    "eliminate_dead_nodes",
+    "fold_constants",
+    "keep_outputs",
+    "merge_common_nodes",
+    "rewrite",
+    "run_passes",
+    "to_inference",
+    "to_training",
+]

@@ -1,0 +1,89 @@
+"""Fuse a convolution with the bias and the activation that follow it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from minigraph.ir.builder import Tensor
+from minigraph.ir.graph import Graph, Node, Value
+from minigraph.ops.conv import Conv2d, ConvTranspose2d
+from minigraph.ops.elementwise import Elementwise
+from minigraph.ops.fused import Body, Fused, Instruction
+from minigraph.passes.dead_nodes import eliminate_dead_nodes
+from minigraph.passes.rewrite import Emitter, rewrite
+
+_ANCHORS = (Conv2d, ConvTranspose2d)
+
+
+@dataclass(frozen=True)
+class FuseEpilogue:
+    """Convolution, then elementwise ops with per-channel or scalar operands, as one ``Fused``.
+
+    Legal where every intermediate has one use and is no output: the chain is then convex, and its
+    values need no memory of their own. ``can_fuse`` is the backend's word on what it is able to
+    run. Preserves values to the last bit.
+    """
+
+    can_fuse: Callable[[Body], bool]
+
+    def __call__(self, graph: Graph) -> Graph:
+        chains = _chains(graph, self.can_fuse)
+
+        def rule(emitter: Emitter, graph: Graph, node: Node) -> tuple[Value | Tensor, ...] | None:
+            chain = chains.get(node)
+            if chain is None:
+                return None
+            body, operands = _body(chain)
+            return emitter.emit(Fused(body), *operands)
+
+        fused = rewrite(graph, rule, absorbed=lambda node: chains.get(node, ()))
+        return eliminate_dead_nodes(fused)
+
+
+def _chains(graph: Graph, can_fuse: Callable[[Body], bool]) -> dict[Node, tuple[Node, ...]]:
+    """The longest fusable chain from each convolution, under its last node."""
+    chains = {}
+    for node in graph.nodes:
+        if not isinstance(node.op, _ANCHORS):
+            continue
+        chain = (node,)
+        while (following := _next(graph, chain[-1])) is not None:
+            if not can_fuse(_body((*chain, following))[0]):
+                break
+            chain = (*chain, following)
+        if len(chain) > 1:
+            chains[chain[-1]] = chain
+    return chains
+
+
+def _next(graph: Graph, node: Node) -> Node | None:
+    """The only reader of the node's value, if it continues the chain."""
+    (value,) = node.outputs
+    if not graph.has_single_use(value):
+        return None
+    (reader,) = graph.users[value]
+    if not isinstance(reader.op, Elementwise) or reader.outputs[0].spec != value.spec:
+        return None
+    others = (operand for operand in reader.inputs if operand is not value)
+    return reader if all(_per_channel(operand, value) for operand in others) else None
+
+
+def _per_channel(operand: Value, value: Value) -> bool:
+    shape, ndim = operand.spec.shape, value.spec.ndim
+    padded = (1,) * (ndim - len(shape)) + shape
+    return all(size == 1 for axis, size in enumerate(padded) if axis != 1)
+
+
+def _body(chain: tuple[Node, ...]) -> tuple[Body, tuple[Value, ...]]:
+    """The chain as a body, and the values that it reads from outside."""
+    inside = {node.outputs[0]: position for position, node in enumerate(chain)}
+    operands = tuple(
+        dict.fromkeys(value for node in chain for value in node.inputs if value not in inside)
+    )
+    number = {value: position for position, value in enumerate(operands)}
+    number |= {value: len(operands) + position for value, position in inside.items()}
+    instructions = tuple(
+        Instruction(node.op, tuple(number[value] for value in node.inputs)) for node in chain
+    )
+    return Body(len(operands), instructions, (len(operands) + len(chain) - 1,)), operands

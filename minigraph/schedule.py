@@ -1,0 +1,113 @@
+"""The order of a graph's nodes: what runs once, what runs in every call, and when state may change.
+
+A new state may share memory with the old one only after the last reader of the old, and after
+every node that may refuse its values. Nodes that feed updates alone are free to move: each chain
+of them runs as soon as those conditions and its inputs allow, so that a gradient is consumed
+where it is made, and as late as its end, so that nothing is computed and kept waiting.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from minigraph.ir.graph import Graph, Node, Value
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """``cached`` runs once per state version; ``steps`` in every call, in this order."""
+
+    cached: tuple[Node, ...]
+    steps: tuple[Node, ...]
+    roots: dict[Value, Value]  # the value whose bytes a value is (itself, but for views)
+    cached_reads_state: bool
+
+    def root(self, value: Value) -> Value:
+        return self.roots.get(value, value)
+
+
+def make_schedule(graph: Graph) -> Schedule:
+    """Split and order the nodes; views are left out (they are listed in ``roots``)."""
+    roots = _roots(graph)
+    cached, reads_state = _cached_nodes(graph)
+    steps = [n for n in graph.nodes if n not in cached and not n.op.is_view]
+    movable = _feeding_updates_alone(graph)
+    times = _times(graph, steps, roots, movable)
+    order = sorted(range(len(steps)), key=lambda i: (times[steps[i]], steps[i] in movable, i))
+    return Schedule(
+        cached=tuple(n for n in graph.nodes if n in cached and not n.op.is_view),
+        steps=tuple(steps[index] for index in order),
+        roots=roots,
+        cached_reads_state=reads_state,
+    )
+
+
+def _roots(graph: Graph) -> dict[Value, Value]:
+    roots: dict[Value, Value] = {}
+    for node in graph.nodes:
+        if node.op.is_view:
+            source = node.inputs[0]
+            roots[node.outputs[0]] = roots.get(source, source)
+    return roots
+
+
+def _cached_nodes(graph: Graph) -> tuple[set[Node], bool]:
+    """Nodes that depend on constants alone; without updates, on constants and state alone."""
+    states = set() if graph.updates else {state.value for state in graph.state}
+    stable = set(states)
+    cached = set()
+    for node in graph.nodes:
+        if node.op.may_refuse or any(value not in stable for value in node.inputs):
+            continue
+        stable.update(node.outputs)
+        if not node.op.is_view or node.inputs[0] not in states:
+            cached.add(node)
+    reads_state = any(value in states for node in cached for value in node.inputs)
+    return cached, reads_state or bool(states and cached)
+
+
+def _feeding_updates_alone(graph: Graph) -> set[Node]:
+    """Nodes that no output depends on: they may wait, or go first."""
+    needed = set(graph.outputs.values())
+    movable = set()
+    for node in reversed(graph.nodes):
+        if node.op.may_refuse or any(value in needed for value in node.outputs):
+            needed.update(node.inputs)
+        else:
+            movable.add(node)
+    return movable
+
+
+def _times(
+    graph: Graph, steps: list[Node], roots: dict[Value, Value], movable: set[Node]
+) -> dict[Node, int]:
+    """A time for each node: its own position, or for a movable node that of the last node it
+    has to follow. Movable nodes of one time keep their order, after the node of that time."""
+    inputs = {n: [roots.get(value, value) for value in n.inputs] for n in steps}
+    readers: dict[Value, list[Node]] = {}
+    users: dict[Node, list[Node]] = {}
+    maker = {value: node for node in steps for value in node.outputs}
+    for node in steps:
+        for value in inputs[node]:
+            readers.setdefault(value, []).append(node)
+            if value in maker:
+                users.setdefault(maker[value], []).append(node)
+    written: dict[Node, list[Value]] = {}
+    for name, value in graph.updates.items():
+        root = roots.get(value, value)
+        if root in maker:
+            written.setdefault(maker[root], []).append(graph.state_by_name[name].value)
+    refusal = max((i for i, node in enumerate(steps) if node.op.may_refuse), default=-1)
+
+    times = {node: i for i, node in enumerate(steps) if node not in movable}
+    for node in steps:
+        if node not in movable:
+            continue
+        follows = [maker[value] for value in inputs[node] if value in maker]
+        follows += [r for state in written.get(node, ()) for r in readers.get(state, ())]
+        earliest = max((times[other] for other in follows if other in times), default=-1)
+        times[node] = max(earliest, refusal) if node in written else earliest
+    for node in reversed(steps):
+        if node in movable and node not in written and node in users:
+            times[node] = min(times[user] for user in users[node])
+    return times

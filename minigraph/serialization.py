@@ -1,0 +1,125 @@
+"""A saved model is one safetensors file.
+
+State variables are tensors under their own names, constants under ``constant/<content hash>``; the
+graph's text form and a format version are metadata. Nothing is evaluated when it is read.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from minigraph.initializers import Array
+from minigraph.ir.errors import LoadError, MinigraphError
+from minigraph.ir.graph import Graph
+from minigraph.ir.spec import DType
+from minigraph.ir.text import parse
+from minigraph.ops import TEXT_CLASSES
+
+if TYPE_CHECKING:
+    from minigraph.state import ModelState
+
+FORMAT = "minigraph-1"
+_CONSTANT = "constant/"
+_MAX_HEADER = 100_000_000  # bytes; the limit of the safetensors format
+
+
+def save_model(path: str | Path, graph: Graph, state: ModelState) -> None:
+    """Write graph and state. The file appears whole or not at all."""
+    from safetensors.numpy import save
+
+    # safetensors ignores strides: only C-contiguous arrays in logical order are right.
+    tensors = {name: np.ascontiguousarray(state[name]) for name in state}
+    for digest, array in graph.constants.items():
+        tensors[_CONSTANT + digest] = np.ascontiguousarray(array)
+    roles = ",".join(f"{name}={role.value}" for name, role in sorted(state.roles.items()))
+    metadata = {"format": FORMAT, "graph": str(graph), "roles": roles}
+    shapes = {name: str(array.dtype) for name, array in tensors.items()}
+    plain = {name: _as_bits(array) for name, array in tensors.items()}
+    metadata["bfloat16"] = ",".join(n for n, dtype in sorted(shapes.items()) if dtype == "bfloat16")
+    _write_whole(Path(path), save(plain, metadata))
+
+
+def load_model(path: str | Path) -> tuple[Graph, dict[str, np.ndarray]]:
+    """The graph and the state of a saved model. Raises LoadError that names the file."""
+    from safetensors import SafetensorError, safe_open
+
+    path = Path(path)
+    _check_file(path)
+    try:
+        with safe_open(str(path), framework="numpy") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise LoadError(f"{path}: Expected a safetensors file, got {error}") from None
+    if metadata.get("format") != FORMAT:
+        raise LoadError(
+            f"{path}: Expected a model saved by minigraph ({FORMAT}), got format "
+            f"{metadata.get('format')!r}: a file of plain weights has no graph"
+        )
+    for name in filter(None, metadata.get("bfloat16", "").split(",")):
+        tensors[name] = tensors[name].view(DType.BFLOAT16.numpy)
+    return _assemble(path, metadata["graph"], tensors)
+
+
+def _assemble(
+    path: Path, text: str, tensors: Mapping[str, np.ndarray]
+) -> tuple[Graph, dict[str, np.ndarray]]:
+    constants = {
+        name.removeprefix(_CONSTANT): array
+        for name, array in tensors.items()
+        if name.startswith(_CONSTANT)
+    }
+    state = {name: array for name, array in tensors.items() if not name.startswith(_CONSTANT)}
+    try:
+        graph = parse(text, TEXT_CLASSES, constants)
+    except MinigraphError as error:
+        raise LoadError(f"{path}: Expected a graph, got {error}") from None
+    for variable in graph.state:
+        array = state.get(variable.name)
+        spec = variable.value.spec
+        if array is None or array.shape != spec.shape or array.dtype != spec.dtype.numpy:
+            got = "nothing" if array is None else f"{array.dtype}{list(array.shape)}"
+            raise LoadError(f"{path}: Expected {spec} for the state {variable.name!r}, got {got}")
+    initializers = {name: Array(array) for name, array in state.items()}
+    return graph.replace(initializers=initializers), state
+
+
+def _as_bits(array: np.ndarray) -> np.ndarray:
+    """safetensors' NumPy side saves bfloat16 and cannot load it: keep the bits as uint16."""
+    return array.view(np.uint16) if array.dtype == DType.BFLOAT16.numpy else array
+
+
+def _check_file(path: Path) -> None:
+    """The header's length field against the file's size, before anything is read."""
+    if not path.is_file():
+        raise LoadError(f"{path}: Expected a file, got {'a folder' if path.is_dir() else 'none'}")
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(8)
+    length = struct.unpack("<Q", head)[0] if len(head) == 8 else 0
+    if len(head) < 8 or length > min(size - 8, _MAX_HEADER):
+        raise LoadError(
+            f"{path}: Expected a safetensors file, got {size} bytes with a header of {length}"
+        )
+
+
+def _write_whole(path: Path, data: bytes) -> None:
+    """Write beside the target, flush to the disk, then rename over it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,90 @@
+"""What a user holds of a model's state: named variables, read by copy and written by item."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, MutableMapping
+from difflib import get_close_matches
+from typing import Any
+
+import numpy as np
+
+from minigraph.backend import Store
+from minigraph.initializers import generator_for
+from minigraph.ir.errors import StateError
+from minigraph.ir.graph import Graph, Role
+from minigraph.ir.spec import TensorSpec
+
+
+class ModelState(MutableMapping[str, np.ndarray]):
+    """The state of one model, shared by all its executables.
+
+    ``state[name]`` gives a copy, ``state[name] = array`` writes (cast to the variable's dtype, the
+    shape must fit). Variables come with the graphs that use them and cannot be deleted.
+    """
+
+    def __init__(self, store: Store, seed: int) -> None:
+        self.store = store
+        self.seed = seed
+        self.roles: dict[str, Role] = {}
+
+    def adopt(self, graph: Graph) -> None:
+        """Make the variables that the graph needs and the store has not; check the others.
+
+        Raises StateError where a variable exists with another spec; nothing is then made.
+        """
+        known = self.store.specs()
+        for state in graph.state:
+            spec = known.get(state.name)
+            if spec is not None and spec != state.value.spec:
+                raise StateError(
+                    f"Expected {state.name!r} to be {spec} as it is in this model's state, got "
+                    f"{state.value.spec}: the input's shape must not change a parameter's"
+                )
+        for state in graph.state:
+            self.roles[state.name] = state.role
+            if state.name in known:
+                continue
+            initializer = graph.initializers.get(state.name)
+            if initializer is None:
+                raise StateError(
+                    f"Expected a value for the state variable {state.name!r}, got none"
+                )
+            start = initializer(state.value.spec, generator_for(self.seed, state.name))
+            self.store.allocate(state.name, state.value.spec)
+            self.store.write(state.name, start)
+
+    def spec(self, name: str) -> TensorSpec:
+        """Shape and dtype of a variable. Raises StateError."""
+        specs = self.store.specs()
+        if name not in specs:
+            close = get_close_matches(name, specs, n=3, cutoff=0.4)
+            hint = f": did you mean {', '.join(close)}?" if close else ""
+            raise StateError(f"Expected a state variable, got {name!r}{hint}")
+        return specs[name]
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        self.spec(name)
+        return self.store.read(name)
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        spec = self.spec(name)
+        array = np.asarray(value)
+        if array.shape != spec.shape:
+            raise StateError(
+                f"Expected shape {list(spec.shape)} for {name!r}, got {list(array.shape)}"
+            )
+        self.store.write(name, array.astype(spec.dtype.numpy))
+
+    def __delitem__(self, name: str) -> None:
+        raise StateError(f"State variables cannot be deleted: {name!r}")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.store.specs())
+
+    def __len__(self) -> int:
+        return len(self.store.specs())
+
+    def parameters(self) -> dict[str, np.ndarray]:
+        """Copies of all parameters, trainable and frozen, by name."""
+        kinds = (Role.PARAMETER, Role.FROZEN)
+        return {name: self[name] for name in self if self.roles.get(name) in kinds}

@@ -1,0 +1,1 @@
+"""Networks as short functions of tensors. Installed as ``minigraph.models``."""

@@ -1,0 +1,129 @@
+"""Scores against counts made one pixel at a time, and the rules for void."""
+
+from __future__ import annotations
+
+import math
+import warnings
+
+import numpy as np
+import pytest
+
+from minigraph.metrics import ConfusionMatrix
+
+
+def counted_slowly(predicted, truth, classes, void):
+    """(accuracy, IoU per class) from sets of places, without a confusion matrix."""
+    places = [p for p in np.ndindex(truth.shape) if truth[p] != void]
+    right = sum(predicted[p] == truth[p] for p in places)
+    ious = []
+    for label in range(classes):
+        called = {p for p in places if predicted[p] == label}
+        true = {p for p in places if truth[p] == label}
+        ious.append(len(called & true) / len(called | true) if called | true else math.nan)
+    return right / len(places), ious
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.int64, np.uint64])
+def test_scores_agree_with_sets_of_places(dtype):
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 4, (3, 9, 11))
+    predicted = np.where(rng.random(truth.shape) < 0.6, truth, rng.integers(0, 4, truth.shape))
+    truth[rng.random(truth.shape) < 0.1] = 255
+    matrix = ConfusionMatrix(5)
+    for index in range(3):  # in pieces: the scores are of everything together
+        matrix.update(predicted[index].astype(dtype), truth[index].astype(dtype))
+    accuracy, ious = counted_slowly(predicted, truth, 5, 255)
+    assert matrix.pixel_accuracy == matrix.accuracy == pytest.approx(accuracy)
+    np.testing.assert_allclose(matrix.iou, ious)
+    assert matrix.mean_iou == pytest.approx(np.mean(ious[:4]))
+    assert matrix.absent_classes == ("4",)
+    assert matrix.counted == (truth != 255).sum()
+    recall = [(predicted[truth == label] == label).mean() for label in range(4)]
+    np.testing.assert_allclose(matrix.class_accuracy[:4], recall)
+    assert math.isnan(matrix.class_accuracy[4])
+    assert matrix.mean_class_accuracy == pytest.approx(np.mean(recall))
+
+
+def test_a_worked_example():
+    matrix = ConfusionMatrix(2, class_names=("ground", "thing"))
+    matrix.update(np.array([0, 0, 1, 1]), np.array([0, 1, 1, 255]))
+    assert matrix.counts.tolist() == [[1, 0], [1, 1]]
+    assert matrix.accuracy == pytest.approx(2 / 3)
+    assert matrix.iou.tolist() == [0.5, 0.5]
+
+
+def test_a_class_predicted_but_never_true_counts_as_zero():
+    matrix = ConfusionMatrix(3)
+    matrix.update(np.array([0, 0, 1, 1]), np.array([0, 0, 0, 0]))
+    assert matrix.iou[1] == 0 and math.isnan(matrix.iou[2])
+    assert matrix.mean_iou == pytest.approx((0.5 + 0) / 2)
+    assert matrix.absent_classes == ("2",)
+
+
+def test_void_counts_nowhere_whatever_is_predicted_there():
+    matrix = ConfusionMatrix(2, void_label=11)
+    matrix.update(np.array([[0, 1], [77, -3]]), np.array([[0, 1], [11, 11]]))
+    assert (matrix.counted, matrix.accuracy, matrix.mean_iou) == (2, 1.0, 1.0)
+
+
+@pytest.mark.parametrize("batches", [0, 1])
+def test_nothing_counted_gives_zero_without_warnings(batches):
+    matrix = ConfusionMatrix(3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(batches):
+            matrix.update(np.zeros((2, 4, 4), int), np.full((2, 4, 4), 255))
+        assert (matrix.accuracy, matrix.mean_iou, matrix.mean_class_accuracy) == (0.0, 0.0, 0.0)
+        assert np.isnan(matrix.iou).all() and matrix.counted == 0
+        assert matrix.absent_classes == ("0", "1", "2")
+        assert "absent" in str(matrix)
+
+
+@pytest.mark.parametrize(
+    ("predicted", "truth", "message"),
+    [
+        ([[0, 1]], [[0, 7]], r"label in 0\.\.1 \(void 255\), got 7 at \(0, 1\)"),
+        ([[0, 1]], [[-1, 0]], r"label .*got -1 at \(0, 0\)"),
+        ([[0, 2]], [[0, 1]], r"prediction .*got 2 at \(0, 1\)"),
+        ([[0, 255]], [[0, 1]], r"prediction .*got 255 at \(0, 1\)"),
+        ([[0, 1]], [[0], [1]], r"one shape, got \(1, 2\) and \(2, 1\)"),
+    ],
+)
+def test_illegal_values_are_named_and_nothing_is_counted(predicted, truth, message):
+    matrix = ConfusionMatrix(2)
+    with pytest.raises(ValueError, match=message):
+        matrix.update(np.array(predicted), np.array(truth))
+    assert matrix.counted == 0
+
+
+def test_without_a_void_label_every_place_counts():
+    matrix = ConfusionMatrix(2, void_label=None)
+    with pytest.raises(ValueError, match="got 255"):
+        matrix.update(np.array([0]), np.array([255]))
+
+
+def test_scores_instead_of_classes_are_refused():
+    with pytest.raises(TypeError, match="argmax"):
+        ConfusionMatrix(2).update(np.array([0.1, 0.9]), np.array([0, 1]))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"classes": 0}, "at least 1 class"),
+        ({"classes": 12, "void_label": 11}, r"outside of the classes 0\.\.11, got 11"),
+        ({"classes": 2, "class_names": ("a",)}, "2 class names, got 1"),
+    ],
+)
+def test_bad_options_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        ConfusionMatrix(**options)
+
+
+def test_the_table_has_a_line_per_class():
+    matrix = ConfusionMatrix(2, class_names=("ground", "thing"))
+    matrix.update(np.array([0, 0, 1]), np.array([0, 1, 1]))
+    lines = str(matrix).splitlines()
+    assert lines[1].split() == ["ground", "50.00", "100.00", "1"]
+    assert lines[2].split() == ["thing", "50.00", "50.00", "2"]
+    assert lines[-1] == "accuracy 66.67 %"
