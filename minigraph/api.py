@@ -12,13 +12,15 @@ from minigraph.algorithms import DEFAULT_MAX_RELATIVE_ERROR
 from minigraph.backend import load_backend
 from minigraph.compiler import ModelFunction, Options, compile_inference, compile_training
 from minigraph.executable import CompileGraph, Executable
-from minigraph.ir.errors import BuilderError
+from minigraph.ir.errors import BuilderError, InputError
 from minigraph.ir.spec import SpecLike, TensorSpec
 from minigraph.optimizers import Optimizer
 from minigraph.passes import Pass
 from minigraph.replay import FunctionSource, GraphSource, Source
 from minigraph.serialization import load_model
 from minigraph.state import ModelState
+
+_CALL_ARGUMENTS = ("self", "out", "fetch", "runs")  # exe(out=...), exe.profile(runs=...)
 
 
 def compile(
@@ -77,6 +79,9 @@ def load(
     """
     graph, arrays = load_model(path)
     specs = {value.name: value.spec for value in graph.inputs}
+    unknown = [name for name in inputs or {} if name not in specs]
+    if unknown:
+        raise InputError(f"Expected inputs of {', '.join(specs)}, got {', '.join(unknown)}")
     specs |= {name: TensorSpec.of(spec) for name, spec in (inputs or {}).items()}
     options = Options(max_relative_error, memory_limit, passes)
     executable = _executable(
@@ -98,6 +103,11 @@ def _executable(
     state: ModelState | None,
     options: Options,
 ) -> Executable:
+    taken = [name for name in specs if name in _CALL_ARGUMENTS]
+    if taken:
+        raise BuilderError(
+            f"Expected names of inputs that are no arguments of a call, got {', '.join(taken)}"
+        )
     engine = load_backend(backend, threads)
     state = ModelState(engine.new_store(), seed) if state is None else state
     compile_graph: CompileGraph

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ from minigraph.backend import Backend, Program
 from minigraph.ir.builder import Tensor
 from minigraph.ir.errors import BuilderError, MemoryLimitError, MinigraphError
 from minigraph.ir.graph import Graph, Node
-from minigraph.ir.location import describe, traceback_locations
+from minigraph.ir.location import Location, describe, traceback_locations
 from minigraph.ir.spec import TensorSpec
 from minigraph.lower import lower
 from minigraph.memory import MemoryPlan, plan_memory
@@ -132,12 +133,13 @@ def build_graph(fn: ModelFunction, inputs: Mapping[str, TensorSpec]) -> Graph:
     builder = new_builder()
     tensors = {name: builder.input(name, spec) for name, spec in inputs.items()}
     try:
+        _check_parameters(fn, tensors)
         result = fn(**tensors)
         named = {"output": result} if isinstance(result, Tensor) else result
         if not isinstance(named, Mapping) or not named:
             raise BuilderError(
                 f"Expected the model function to return a dict of named tensors (or one tensor), "
-                f"got {type(result).__name__}"
+                f"got {type(result).__name__}{_defined(fn)}"
             )
         for name, tensor in named.items():
             if not isinstance(name, str):
@@ -146,6 +148,24 @@ def build_graph(fn: ModelFunction, inputs: Mapping[str, TensorSpec]) -> Graph:
     except MinigraphError as error:
         raise _located(error) from None
     return builder.build()
+
+
+def _check_parameters(fn: ModelFunction, tensors: Mapping[str, Tensor]) -> None:
+    try:
+        inspect.signature(fn).bind(**tensors)
+    except TypeError as error:
+        raise BuilderError(
+            f"Expected a model function that takes {', '.join(tensors)}, got {error}{_defined(fn)}"
+        ) from None
+
+
+def _defined(fn: ModelFunction) -> str:
+    """Where a model function is defined, as a line for an error; "" where it has no code."""
+    code = getattr(inspect.unwrap(fn), "__code__", None)
+    if code is None:
+        return ""
+    location = Location(code.co_filename, code.co_firstlineno, code.co_name)
+    return f"\n{describe((location,))}"
 
 
 def _located(error: MinigraphError) -> MinigraphError:

@@ -107,8 +107,8 @@ class Executable:
             return make_profile(special.compiled, times)
 
     def _specialisation(self, inputs: Mapping[str, Any], fetch: tuple[str, ...]) -> Specialisation:
-        self._check_names(inputs)
-        specs = {
+        self._check_names(inputs, self._first.inputs)
+        given = {
             name: _call_spec(name, inputs[name], spec)
             for name, spec in self._specs.items()
             if name in inputs
@@ -116,10 +116,11 @@ class Executable:
         outputs = self._default_outputs
         if fetch:
             outputs = tuple(dict.fromkeys([*self._first.outputs, *fetch]))
-        return self._specialise({**self._specs, **specs}, outputs)
+        special = self._specialise(_follow(self._specs, given), outputs)
+        self._check_names(inputs, special.inputs)  # what is fetched may need more of them
+        return special
 
-    def _check_names(self, inputs: Mapping[str, Any]) -> None:
-        needed = self._first.inputs
+    def _check_names(self, inputs: Mapping[str, Any], needed: Mapping[str, TensorSpec]) -> None:
         missing = [name for name in needed if name not in inputs]
         unknown = [name for name in inputs if name not in self._specs]
         if missing or unknown:
@@ -223,17 +224,57 @@ def _result_arrays(
         spec = specs.get(name)
         if spec is None:
             raise InputError(f"Expected an output of {', '.join(specs)} in out=, got {name!r}")
+        if not isinstance(array, np.ndarray):
+            raise InputError(f"Expected an array for out[{name!r}], got {type(array).__name__}")
         if array.shape != spec.shape or array.dtype != spec.dtype.numpy:
             raise InputError(
                 f"Expected {spec} for out[{name!r}], got {array.dtype}{list(array.shape)}"
+            )
+        if not array.flags.writeable:
+            raise InputError(
+                f"Expected an array to write to for out[{name!r}], got a read-only one"
             )
     return dict(out)
 
 
 def _call_spec(name: str, array: Any, declared: TensorSpec) -> TensorSpec:
-    shape = np.shape(array)
+    try:
+        shape = np.shape(array)
+    except ValueError as error:  # nested lists of unequal lengths
+        raise InputError(f"Expected {declared} for {name!r}, got no array: {error}") from None
     if len(shape) != declared.ndim:
         raise InputError(
             f"Expected {declared.ndim} axes for {name!r} ({declared}), got shape {list(shape)}"
         )
     return declared.with_shape(shape)
+
+
+def _follow(
+    declared: Mapping[str, TensorSpec], given: Mapping[str, TensorSpec]
+) -> dict[str, TensorSpec]:
+    """Specs of all inputs. One that is not given, because no output needs it, follows the others.
+
+    The model function is run with all of them, so a label that is left out must have the batch,
+    height and width of the image that is there: the first axes go together, and the others counted
+    from the last.
+    """
+    sizes: dict[tuple[int, int], set[int]] = {}
+    for name, spec in given.items():
+        for place, new in zip(_places(declared[name]), spec.shape, strict=True):
+            sizes.setdefault(place, set()).add(new)
+
+    def follow(spec: TensorSpec) -> TensorSpec:
+        found = [sizes.get(place, set()) for place in _places(spec)]
+        return spec.with_shape(
+            tuple(
+                next(iter(new)) if len(new) == 1 else size
+                for new, size in zip(found, spec.shape, strict=True)
+            )
+        )
+
+    return {name: given.get(name) or follow(spec) for name, spec in declared.items()}
+
+
+def _places(spec: TensorSpec) -> list[tuple[int, int]]:
+    """(axis, size) of each axis: the first axis is 0, the others count from the last, -1."""
+    return [(axis and axis - spec.ndim, size) for axis, size in enumerate(spec.shape)]

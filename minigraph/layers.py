@@ -72,13 +72,8 @@ def conv2d(
     ``weight`` (channels, C / groups, *kernel), He normal by default, and ``bias`` (channels,),
     zero.
     """
-    _check_image(x)
-    if groups < 1 or x.shape[1] % groups or channels % groups:
-        raise SpecError(
-            f"Expected groups that divide {x.shape[1]} input and {channels} output channels, "
-            f"got {groups}"
-        )
     with _layer(x, name, "conv2d"):
+        _check_groups(x, channels, groups)
         shape = (_positive("channels", channels), x.shape[1] // groups, *pair(kernel))
         start = weight_initializer or initializers.HeNormal()
         weight = parameter(x, "weight", shape, start, trainable=trainable)
@@ -106,13 +101,8 @@ def conv_transpose2d(
     Parameters: ``weight`` (C, channels / groups, *kernel), He normal by default with the fan-in
     that reaches one output pixel, and ``bias`` (channels,), zero.
     """
-    _check_image(x)
-    if groups < 1 or x.shape[1] % groups or channels % groups:
-        raise SpecError(
-            f"Expected groups that divide {x.shape[1]} input and {channels} output channels, "
-            f"got {groups}"
-        )
     with _layer(x, name, "conv_transpose2d"):
+        _check_groups(x, channels, groups)
         (kernel_h, kernel_w), (stride_h, stride_w) = pair(kernel), pair(stride)
         shape = (x.shape[1], _positive("channels", channels) // groups, kernel_h, kernel_w)
         # Each output pixel sees kernel / stride positions along each axis.
@@ -133,9 +123,9 @@ def dense(
     name: str | None = None,
 ) -> Tensor:
     """Fully connected layer: (N,features) gives (N,units). Flatten images first."""
-    if x.ndim != 2:
-        raise SpecError(f"Expected features (N,F) for a dense layer, got {x.spec}: mg.flatten it")
     with _layer(x, name, "dense"):
+        if x.ndim != 2:
+            raise SpecError(f"Expected features (N,F), got {x.spec}: mg.flatten it")
         shape = (_positive("units", units), x.shape[1])
         start = weight_initializer or initializers.HeNormal()
         weight = parameter(x, "weight", shape, start, trainable=trainable)
@@ -159,13 +149,14 @@ def batch_norm(
     inference, and with ``frozen_statistics`` in training too, it uses the running ones.
     Parameters ``weight`` and ``bias``, statistics ``running_mean`` and ``running_var``: (C,).
     """
-    if x.ndim < 2:
-        raise SpecError(f"Expected a tensor (N,C,...) for batch norm, got {x.spec}")
-    if not 0.0 <= momentum <= 1.0 or epsilon <= 0.0:
-        raise SpecError(
-            f"Expected a momentum in [0, 1] and a positive epsilon, got {momentum} and {epsilon}"
-        )
     with _layer(x, name, "batch_norm"):
+        if x.ndim < 2:
+            raise SpecError(f"Expected a tensor (N,C,...), got {x.spec}")
+        if not 0.0 <= momentum <= 1.0 or epsilon <= 0.0:
+            raise SpecError(
+                f"Expected a momentum in [0, 1] and a positive epsilon, got {momentum} and "
+                f"{epsilon}"
+            )
         builder, spec = x.builder, TensorSpec((x.shape[1],), x.dtype.accumulator)
         role = Role.PARAMETER if trainable else Role.FROZEN
         scale = builder.state("weight", spec, role, _ONES)
@@ -188,8 +179,7 @@ def dropout(x: Tensor, rate: float = 0.5, *, name: str | None = None) -> Tensor:
     Srivastava et al. 2014. The mask follows from the state ``random.key`` (seed and step), the
     layer's name and the element's position: the same on every backend.
     """
-    scope_name = name or x.builder.unique_scope("dropout")
-    with x.builder.scope(scope_name):
+    with _layer(x, name, "dropout"):
         stream = random.stream_of(x.builder.scope_name)
         return when_training(random.dropout(x, rate, _random_key(x), stream), x)
 
@@ -207,8 +197,16 @@ def _random_key(x: Tensor) -> Tensor:
 
 @contextmanager
 def _layer(x: Tensor, name: str | None, kind: str) -> Iterator[None]:
-    with x.builder.scope(name or x.builder.unique_scope(kind)):
-        yield
+    """The layer's scope; an error that no node explains gets the layer's name."""
+    builder = x.builder
+    with builder.scope(name or builder.unique_scope(kind)):
+        try:
+            yield
+        except SpecError as error:
+            if "\n  in " in str(error):
+                raise
+            place = f"in {kind} '{builder.scope_name}' on {x.name}: {x.spec}"
+            raise SpecError(f"{error}\n  {place}") from None
 
 
 def _add_bias(y: Tensor, bias: bool, trainable: bool) -> Tensor:
@@ -218,9 +216,14 @@ def _add_bias(y: Tensor, bias: bool, trainable: bool) -> Tensor:
     return y + reshape(vector, channel_shape(y))
 
 
-def _check_image(x: Tensor) -> None:
+def _check_groups(x: Tensor, channels: int, groups: int) -> None:
     if x.ndim != 4:
-        raise SpecError(f"Expected images (N,C,H,W), got {x.name}: {x.spec}")
+        raise SpecError(f"Expected images (N,C,H,W), got {x.spec}")
+    if groups < 1 or x.shape[1] % groups or channels % groups:
+        raise SpecError(
+            f"Expected groups that divide {x.shape[1]} input and {channels} output channels, "
+            f"got {groups}"
+        )
 
 
 def _positive(what: str, value: int) -> int:

@@ -174,7 +174,7 @@ class _Planner:
         return slot
 
     def decide_updates(self) -> None:
-        """Which new states may be computed in the old one's place; the others are kept for a commit."""
+        """Which new states may be computed in the old one's place; the others wait for a commit."""
         last_refusal = max(
             (i for i, node in enumerate(self.schedule.steps) if node.op.may_refuse), default=-1
         )
@@ -196,7 +196,7 @@ class _Planner:
         if node is None or value in self.direct or state in read_at_end:
             return False
         position = self.position[node]
-        if position < last_refusal:
+        if position <= last_refusal:  # a node that refuses may have written a part
             return False
         for reader in self.readers.get(state, ()):
             if reader is node:
@@ -207,7 +207,7 @@ class _Planner:
         return True
 
     def overwrites(self, node: Node, operand: Value, output: Value) -> bool:
-        """Whether the node's algorithm may write ``output`` over ``operand``, wherever it reads it."""
+        """Whether the algorithm may write ``output`` over ``operand``, wherever it reads it."""
         if output is not node.outputs[0] or operand.spec.nbytes != output.spec.nbytes:
             return False
         allowed = self.choices[node].algorithm.overwrites
@@ -260,7 +260,8 @@ class _Planner:
                 continue
             if self.overwrites(node, operand, value):
                 buffer.death = deaths.get(value, position)
-                self.dying.setdefault(buffer.death, []).append(buffer)
+                if buffer.death != position:  # else nothing reads the output: it dies here too
+                    self.dying.setdefault(buffer.death, []).append(buffer)
                 self.buffers[value] = buffer
                 self.slots[value] = Slot(Memory.WORK, value.spec, buffer.offset)
                 return True

@@ -47,7 +47,10 @@ class Profile:
         """The slowest nodes, one line each."""
         slowest = sorted(self.rows, key=lambda row: -row.seconds)[:most]
         width = max((len(row.name) for row in slowest), default=4)
-        head = f"{'node':{width}}  {'op':18} {'algorithm':14} {'ms':>9} {'share':>6} {'GFLOP/s':>8} {'MB':>8}"
+        head = (
+            f"{'node':{width}}  {'op':18} {'algorithm':14} {'ms':>9} {'share':>6} "
+            f"{'GFLOP/s':>8} {'MB':>8}"
+        )
         lines = [
             f"{row.name:{width}}  {row.op:18} {row.algorithm:14} {row.seconds * 1e3:9.3f} "
             f"{row.share:6.1%} {row.flops_per_second / 1e9:8.1f} {row.bytes / 1e6:8.2f}"

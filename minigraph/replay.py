@@ -1,4 +1,4 @@
-"""Where graphs come from: a model function that is run again, or a loaded graph that is replayed."""
+"""Where graphs come from: a model function, run again, or a loaded graph, replayed."""
 
 from __future__ import annotations
 
@@ -7,10 +7,14 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from minigraph.compiler import ModelFunction, build_graph
+from minigraph.ir.constant import Full
 from minigraph.ir.errors import SpecError
 from minigraph.ir.graph import Graph, Node, Value
 from minigraph.ir.spec import TensorSpec
 from minigraph.ops import new_builder
+from minigraph.ops.broadcast import Expand
+
+_UNBOUND = (Full, Expand)  # their sizes follow from the inputs' in ways that no operand shows
 
 
 class Source(Protocol):
@@ -67,11 +71,13 @@ def replay(graph: Graph, specs: Mapping[str, TensorSpec]) -> Graph:
 
 def _replay_node(node: Node, inputs: tuple[Value, ...]) -> Node:
     before, after = [v.spec for v in node.inputs], [v.spec for v in inputs]
-    if node.op.absolute_attributes and before != after:
+    changed = before != after or isinstance(node.op, _UNBOUND)
+    if node.op.absolute_attributes and changed:
         raise SpecError(
             f"Expected {node.op.name} '{node.name}' to work at any shape, got "
             f"{', '.join(f'{a}={getattr(node.op, a)}' for a in node.op.absolute_attributes)} made "
-            f"for {', '.join(map(str, before))}: use the model function for other shapes"
+            f"for {', '.join(map(str, before)) or 'another input'}: use the model function for "
+            "other shapes"
         )
     try:
         outputs = node.op.infer(*after)

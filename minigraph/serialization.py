@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from minigraph.initializers import Array
+from minigraph.ir.constant import content_hash
 from minigraph.ir.errors import LoadError, MinigraphError
 from minigraph.ir.graph import Graph
 from minigraph.ir.spec import DType
@@ -35,9 +36,10 @@ def save_model(path: str | Path, graph: Graph, state: ModelState) -> None:
     from safetensors.numpy import save
 
     # safetensors ignores strides: only C-contiguous arrays in logical order are right.
-    tensors = {name: np.ascontiguousarray(state[name]) for name in state}
+    # (np.ascontiguousarray would turn a scalar into a vector of one.)
+    tensors = {name: np.asarray(state[name], order="C") for name in state}
     for digest, array in graph.constants.items():
-        tensors[_CONSTANT + digest] = np.ascontiguousarray(array)
+        tensors[_CONSTANT + digest] = np.asarray(array, order="C")
     roles = ",".join(f"{name}={role.value}" for name, role in sorted(state.roles.items()))
     metadata = {"format": FORMAT, "graph": str(graph), "roles": roles}
     shapes = {name: str(array.dtype) for name, array in tensors.items()}
@@ -55,17 +57,26 @@ def load_model(path: str | Path) -> tuple[Graph, dict[str, np.ndarray]]:
     try:
         with safe_open(str(path), framework="numpy") as file:
             metadata = file.metadata() or {}
+            _check_format(path, metadata)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
+    except LoadError:
+        raise
+    except (SafetensorError, OSError, ValueError, TypeError, AttributeError) as error:
         raise LoadError(f"{path}: Expected a safetensors file, got {error}") from None
-    if metadata.get("format") != FORMAT:
+    for name in filter(None, metadata.get("bfloat16", "").split(",")):
+        bits = tensors.get(name)
+        if bits is None or bits.dtype != np.uint16:
+            raise LoadError(f"{path}: Expected the bits of {name!r} as uint16, got another tensor")
+        tensors[name] = bits.view(DType.BFLOAT16.numpy)
+    return _assemble(path, metadata["graph"], tensors)
+
+
+def _check_format(path: Path, metadata: Mapping[str, str]) -> None:
+    if metadata.get("format") != FORMAT or "graph" not in metadata:
         raise LoadError(
             f"{path}: Expected a model saved by minigraph ({FORMAT}), got format "
             f"{metadata.get('format')!r}: a file of plain weights has no graph"
         )
-    for name in filter(None, metadata.get("bfloat16", "").split(",")):
-        tensors[name] = tensors[name].view(DType.BFLOAT16.numpy)
-    return _assemble(path, metadata["graph"], tensors)
 
 
 def _assemble(
@@ -77,6 +88,9 @@ def _assemble(
         if name.startswith(_CONSTANT)
     }
     state = {name: array for name, array in tensors.items() if not name.startswith(_CONSTANT)}
+    damaged = [digest for digest, array in constants.items() if content_hash(array) != digest]
+    if damaged:
+        raise LoadError(f"{path}: Expected constants as they were saved, got others for {damaged}")
     try:
         graph = parse(text, TEXT_CLASSES, constants)
     except MinigraphError as error:

@@ -1,4 +1,4 @@
-"""The intermediate representation: specs, operations, graphs, and how they are built and checked."""
+"""The intermediate representation: specs, operations, graphs; how they are built and checked."""
 
 from minigraph.ir.builder import Builder, Tensor
 from minigraph.ir.graph import Graph, Node, Role, State, Value

@@ -13,7 +13,9 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from minigraph.ir.errors import ParseError, SpecError
+import numpy as np
+
+from minigraph.ir.errors import ParseError
 from minigraph.ir.spec import DType, TensorSpec
 
 _MAX_TEXT = 1_000_000
@@ -23,6 +25,8 @@ _WORDS = {"inf": math.inf, "nan": math.nan}
 
 def format_attribute(value: Any) -> str:
     """The text of one attribute value. Raises ParseError for a type that has none."""
+    if isinstance(value, np.generic):
+        value = value.item()  # np.float64 is a float whose repr says so
     if isinstance(value, DType):
         return value.value
     if isinstance(value, TensorSpec):
@@ -48,9 +52,12 @@ def format_fields(instance: Any) -> str:
 def parse_attributes(text: str, classes: Mapping[str, type]) -> dict[str, Any]:
     """Read ``key=value, ...``; dataclasses are looked up in ``classes``. Raises ParseError."""
     call = _expression(f"f({text})")
-    if not isinstance(call, ast.Call) or call.args:
-        raise ParseError(f"Expected 'key=value, ...', got {text!r}")
-    return _keywords(call, classes)
+    if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.args:
+        raise ParseError(f"Expected 'key=value, ...', got {text[:80]!r}")
+    try:
+        return _keywords(call, classes)
+    except RecursionError:
+        raise ParseError(f"Expected attributes, got {text[:80]!r} (nested too deeply)") from None
 
 
 def _expression(text: str) -> ast.expr:
@@ -110,5 +117,5 @@ def construct(name: str, values: dict[str, Any], classes: Mapping[str, type]) ->
         )
     try:
         return cls(**values)
-    except (SpecError, TypeError, ValueError, AttributeError) as error:
+    except Exception as error:  # whatever a constructor makes of hostile attributes
         raise ParseError(f"{name}: {error}") from None

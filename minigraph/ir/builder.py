@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -11,10 +12,12 @@ import numpy as np
 from minigraph.ir.attributes import format_fields
 from minigraph.ir.constant import Constant, Full, content_hash
 from minigraph.ir.errors import BuilderError, SpecError
-from minigraph.ir.graph import Graph, Node, Role, State, Value
+from minigraph.ir.graph import NAME, Graph, Node, Role, State, Value
 from minigraph.ir.location import Location, describe, user_locations
 from minigraph.ir.op import Op
 from minigraph.ir.spec import DType, SpecLike, TensorSpec, scalar_dtype
+
+_NAME = re.compile(NAME)
 
 Operators = Mapping[str, Callable[..., "Tensor"]]
 """What ``+``, ``*``, ``<``, ... on a Tensor emit; the table lives with the operations."""
@@ -251,6 +254,8 @@ class Builder:
     def output(self, name: str, tensor: Tensor) -> None:
         """Name a result of the graph."""
         self._check_owned(tensor)
+        if not name.isprintable() or not name or name != name.strip():
+            raise BuilderError(f"Expected a printable name of an output, got {name!r}")
         self._outputs[name] = tensor.value
 
     def update(self, state: Tensor, new: Tensor) -> None:
@@ -341,6 +346,7 @@ class Builder:
         return ".".join([*self._scopes, name])
 
     def _reserve(self, name: str) -> str:
+        _check_name(name)
         if name in self._names:
             raise BuilderError(
                 f"Expected a new name, got {name!r}, which is in use: give the layer another "
@@ -351,6 +357,7 @@ class Builder:
 
     def _unique(self, name: str) -> str:
         if name not in self._names:
+            _check_name(name)
             self._names[name] = 0
             return name
         while True:
@@ -372,6 +379,13 @@ class Builder:
                 f"Expected tensors of one graph, got {tensor!r} of another: a model function must "
                 "use the tensors that it is given and not keep any from an earlier call"
             )
+
+
+def _check_name(name: str) -> None:
+    if _NAME.fullmatch(name) is None:
+        raise BuilderError(
+            f"Expected a name without spaces and any of , : ( ) {{ }} = %, got {name!r}"
+        )
 
 
 def _snake_case(name: str) -> str:

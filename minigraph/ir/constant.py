@@ -19,6 +19,17 @@ def content_hash(array: np.ndarray) -> str:
     return digest.hexdigest()[:16]
 
 
+def check_holds(dtype: DType, value: bool | int | float) -> None:
+    """Raises SpecError where an integer dtype cannot hold the value."""
+    if not dtype.is_integer:
+        return
+    limits = np.iinfo(dtype.numpy)
+    if not (limits.min <= value <= limits.max and int(value) == value):
+        raise SpecError(
+            f"Expected an integer in [{limits.min}, {limits.max}] for {dtype}, got {value}"
+        )
+
+
 @dataclass(frozen=True)
 class Constant(Op):
     """An array kept in ``Graph.constants`` under its content hash."""
@@ -50,9 +61,19 @@ class Full(Op):
         object.__setattr__(self, "shape", tuple(int(size) for size in self.shape))
         object.__setattr__(self, "dtype", DType.of(self.dtype))
         kind = bool if self.dtype is DType.BOOL else int if self.dtype.is_integer else float
-        if kind is int and int(self.value) != self.value:
-            raise SpecError(f"Expected an integer to fill {self.dtype} with, got {self.value}")
+        check_holds(self.dtype, self.value)
         object.__setattr__(self, "value", kind(self.value))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Full) and self._identity == other._identity
+
+    def __hash__(self) -> int:
+        return hash(self._identity)
+
+    @property
+    def _identity(self) -> tuple[str, tuple[int, ...], DType]:
+        # Python takes 0.0 for -0.0, and 1 / x does not; and nan for unlike itself.
+        return (repr(self.value), self.shape, self.dtype)
 
     @property
     def absolute_attributes(self) -> tuple[str, ...]:

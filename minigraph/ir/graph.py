@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import cached_property
@@ -17,6 +17,9 @@ from minigraph.ir.spec import TensorSpec
 
 if TYPE_CHECKING:
     import networkx
+
+
+NAME = r"[^\s,:(){}=%]+"  # the text form delimits names by what they may not contain
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -196,9 +199,11 @@ class Graph:
         return "\n".join(["graph {", *lines, "}"])
 
 
-def interface(graph: Graph) -> tuple[Sequence[TensorSpec], Mapping[str, TensorSpec]]:
-    """What a pass must keep: the specs of the inputs and of the named outputs."""
+def interface(graph: Graph) -> tuple[Mapping[str, Any], ...]:
+    """What a pass must keep: inputs, state and outputs by name, and which states change."""
     return (
-        [value.spec for value in graph.inputs],
+        {value.name: value.spec for value in graph.inputs},
+        {state.name: (state.value.spec, state.role) for state in graph.state},
         {name: value.spec for name, value in graph.outputs.items()},
+        dict.fromkeys(graph.updates),
     )

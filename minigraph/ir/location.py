@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import linecache
 import os
 import sys
@@ -12,14 +13,10 @@ from types import FrameType
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 
-# Frames of these are ours, not the user's. Models are the user's: they are what a reader asks for.
-_OWN_FILES = (
-    *(str(_PACKAGE / folder) + os.sep for folder in ("ir", "ops", "passes")),
-    *(
-        str(_PACKAGE / f"{module}.py")
-        for module in ("layers", "autodiff", "compiler", "executable", "optimizers", "initializers")
-    ),
-)
+# Frames of the package are ours, not the user's, and so are Python's own around them. Models are
+# the user's: they are what a reader asks for.
+_OWN_FILES = (str(_PACKAGE) + os.sep, contextlib.__file__, "<frozen ")
+_MODELS = str(_PACKAGE / "models") + os.sep
 
 _MAX_FRAMES = 3
 
@@ -47,7 +44,7 @@ def user_locations() -> tuple[Location, ...]:
     found: list[Location] = []
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and len(found) < _MAX_FRAMES:
-        if not frame.f_code.co_filename.startswith(_OWN_FILES):
+        if _is_users(frame.f_code.co_filename):
             found.append(Location(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name))
         frame = frame.f_back
     return tuple(found)
@@ -58,9 +55,13 @@ def traceback_locations(error: BaseException) -> tuple[Location, ...]:
     found = [
         Location(frame.f_code.co_filename, line, frame.f_code.co_name)
         for frame, line in traceback.walk_tb(error.__traceback__)
-        if not frame.f_code.co_filename.startswith(_OWN_FILES)
+        if _is_users(frame.f_code.co_filename)
     ]
     return tuple(reversed(found))[:_MAX_FRAMES]
+
+
+def _is_users(file: str) -> bool:
+    return not file.startswith(_OWN_FILES) or file.startswith(_MODELS)
 
 
 def describe(locations: tuple[Location, ...]) -> str:

@@ -10,12 +10,12 @@ import numpy as np
 
 from minigraph.ir.attributes import construct, parse_attributes
 from minigraph.ir.constant import Constant
-from minigraph.ir.errors import ParseError, SpecError
-from minigraph.ir.graph import Graph, Node, Role, State, Value
+from minigraph.ir.errors import ParseError, SpecError, VerifyError
+from minigraph.ir.graph import NAME, Graph, Node, Role, State, Value
 from minigraph.ir.spec import TensorSpec
 from minigraph.ir.verify import verify
 
-_NAME = r"%([^\s,:(){}=%]+)"
+_NAME = f"%({NAME})"
 _VALUE = re.compile(rf"{_NAME}: ([a-z0-9]+\[[0-9,]*\])")
 _OPERAND = re.compile(_NAME)
 _STATE = re.compile(rf"state {_NAME}: ([a-z0-9]+\[[0-9,]*\]) \{{role=(\w+)\}}")
@@ -59,20 +59,22 @@ class _Parser:
                 self.line(line.strip())
             except (SpecError, ParseError) as error:
                 raise ParseError(f"line {self.number}: {error}") from None
-        used = {node.op.digest for node in self.nodes if isinstance(node.op, Constant)}
+        used = {str(node.op.digest) for node in self.nodes if isinstance(node.op, Constant)}
         missing = sorted(used - self.available.keys())
         if missing:
             raise ParseError(f"Expected an array for each constant, got none for {missing}")
-        return verify(
-            Graph(
-                inputs=tuple(self.inputs),
-                state=tuple(self.state),
-                nodes=tuple(self.nodes),
-                outputs=self.outputs,
-                updates=self.updates,
-                constants={digest: self.available[digest] for digest in sorted(used)},
-            )
+        graph = Graph(
+            inputs=tuple(self.inputs),
+            state=tuple(self.state),
+            nodes=tuple(self.nodes),
+            outputs=self.outputs,
+            updates=self.updates,
+            constants={digest: self.available[digest] for digest in sorted(used)},
         )
+        try:
+            return verify(graph)
+        except VerifyError as error:
+            raise ParseError(f"Expected a well-formed graph, got one where {error}") from None
 
     def line(self, line: str) -> None:
         kind = line.split(" ", 1)[0]
@@ -83,10 +85,10 @@ class _Parser:
                 self.read_state(line)
             case "output":
                 found = _OUTPUT.fullmatch(line) or self.expected("output NAME = %VALUE", line)
-                self.outputs[found[1]] = self.lookup(found[2])
+                self.assign(self.outputs, found[1], found[2])
             case "update":
                 found = _UPDATE.fullmatch(line) or self.expected("update %STATE = %VALUE", line)
-                self.updates[found[1]] = self.lookup(found[2])
+                self.assign(self.updates, found[1], found[2])
             case _:
                 self.read_node(line)
 
@@ -117,6 +119,11 @@ class _Parser:
         value = Value(found[1], TensorSpec.parse(found[2]))
         self.values[found[1]] = value
         return value
+
+    def assign(self, results: dict[str, Value], name: str, value: str) -> None:
+        if name in results:
+            raise ParseError(f"{name} is given twice")
+        results[name] = self.lookup(value)
 
     def lookup(self, name: str) -> Value:
         if name not in self.values:

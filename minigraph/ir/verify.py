@@ -41,12 +41,14 @@ def _check_node(graph: Graph, node: Node, bound: set[Value], names: set[str]) ->
     for value in node.outputs:
         if value in bound or value.name in names:
             return f"%{value.name} is defined twice"
-    if isinstance(node.op, Constant) and node.op.digest not in graph.constants:
-        return f"the constant {node.op.digest} is not in the graph's table"
+    if isinstance(node.op, Constant) and (problem := _check_constant(graph, node.op)):
+        return problem
     try:
         expected = node.op.infer(*(value.spec for value in node.inputs))
     except SpecError as error:
         return str(error)
+    except Exception as error:  # too many operands, or attributes that no builder would accept
+        return f"{node.op.name} cannot infer its outputs: {type(error).__name__}: {error}"
     got = tuple(value.spec for value in node.outputs)
     if got == expected:
         return ""
@@ -54,6 +56,15 @@ def _check_node(graph: Graph, node: Node, bound: set[Value], names: set[str]) ->
         f"Expected {', '.join(map(str, expected))} as {node.op.name} infers, "
         f"got {', '.join(map(str, got))}"
     )
+
+
+def _check_constant(graph: Graph, op: Constant) -> str:
+    array = graph.constants.get(op.digest)
+    if array is None:
+        return f"the constant {op.digest} is not in the graph's table"
+    if array.shape == op.spec.shape and array.dtype == op.spec.dtype.numpy:
+        return ""
+    return f"Expected {op.spec} for the constant {op.digest}, got {array.dtype}{list(array.shape)}"
 
 
 def _check_results(graph: Graph, bound: set[Value]) -> None:

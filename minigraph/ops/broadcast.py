@@ -10,13 +10,14 @@ from minigraph.ir.builder import Tensor
 from minigraph.ir.errors import SpecError
 from minigraph.ir.op import Cost, Cotangents, Op, Tensors, memory_cost
 from minigraph.ir.spec import DType, TensorSpec, broadcast_shapes
+from minigraph.ops.arguments import integer, integers, is_integer
 
 
 def normalise_axes(axes: int | Sequence[int] | None, ndim: int) -> tuple[int, ...]:
     """Axes as sorted non-negative numbers; None means all. Raises SpecError."""
     if axes is None:
         return tuple(range(ndim))
-    listed = (axes,) if isinstance(axes, int) else tuple(axes)
+    listed = (integer(axes, "an axis"),) if is_integer(axes) else integers(axes, "axes")
     for axis in listed:
         if not -ndim <= axis < ndim:
             raise SpecError(f"Expected an axis in [{-ndim}, {ndim}), got {axis}")
@@ -35,7 +36,7 @@ class Reshape(Op):
     is_view = True
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "shape", tuple(int(size) for size in self.shape))
+        object.__setattr__(self, "shape", integers(self.shape, "a shape"))
         if self.shape.count(-1) > 1 or any(size < -1 for size in self.shape):
             raise SpecError(f"Expected sizes with at most one -1, got {list(self.shape)}")
 
@@ -70,8 +71,11 @@ class Expand(Op):
 
     absolute_attributes = ("shape",)
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "shape", integers(self.shape, "a shape"))
+
     def infer(self, x: TensorSpec) -> tuple[TensorSpec, ...]:
-        if broadcast_shapes(x.shape, self.shape) != tuple(self.shape):
+        if broadcast_shapes(x.shape, self.shape) != self.shape:
             raise SpecError(
                 f"Expected a shape that broadcasts to {list(self.shape)}, got {list(x.shape)}"
             )

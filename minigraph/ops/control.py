@@ -31,7 +31,7 @@ class StopGradient(Op):
 class WhenTraining(Op):
     """The first operand in training, the second in inference: how one function serves both.
 
-    A pass replaces it before anything is differentiated or run.
+    A pass replaces it before anything is run.
     """
 
     def infer(self, training: TensorSpec, inference: TensorSpec) -> tuple[TensorSpec, ...]:
@@ -40,7 +40,12 @@ class WhenTraining(Op):
         return (training,)
 
     def vjp(self, inputs: Tensors, outputs: Tensors, grads: Cotangents) -> Cotangents:
-        return grads[0], None  # gradients are taken of the training form
+        # Each operand gets the cotangent in its own mode: mg.gradients within a model function
+        # is taken before it is known which of the two it will be.
+        (g,) = grads
+        zero = g.builder.full(g.shape, 0.0, g.dtype)
+        emit = g.builder.emit
+        return emit(WhenTraining(), g, zero)[0], emit(WhenTraining(), zero, g)[0]
 
     def cost(self, *inputs: TensorSpec) -> Cost:
         return Cost(0, 0, 0)

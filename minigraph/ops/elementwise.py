@@ -6,12 +6,11 @@ sqrt, division): the input then need not be kept, and a fused forward stays lega
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any
-
-import numpy as np
 
 from minigraph.ir.builder import Tensor
 from minigraph.ir.errors import BuilderError, SpecError
@@ -225,8 +224,8 @@ class LeakyRelu(Unary):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "slope", float(self.slope))
-        if not self.slope >= 0:
-            raise SpecError(f"Expected a slope of zero or more, got {self.slope}")
+        if not 0 <= self.slope < math.inf:
+            raise SpecError(f"Expected a finite slope of zero or more, got {self.slope}")
 
     def vjp(self, inputs: Tensors, outputs: Tensors, grads: Cotangents) -> Cotangents:
         (y,), (g,) = outputs, grads
@@ -406,10 +405,11 @@ def div(a: Any, b: Any) -> Tensor:
     return a.builder.emit(Div(), a, b)[0]
 
 
-def where(condition: Tensor, a: Any, b: Any) -> Tensor:
+def where(condition: Any, a: Any, b: Any) -> Tensor:
     """``a`` where the bool condition holds, else ``b``, with broadcasting."""
-    builder = condition.builder
-    if not isinstance(a, Tensor) and not isinstance(b, Tensor):
-        a = builder.tensor(np.float32(a) if isinstance(a, float) else a)
+    if not isinstance(a, Tensor) and not isinstance(b, Tensor) and isinstance(condition, Tensor):
+        # Two numbers choose their dtype among themselves: bool, int32 or float32.
+        a = condition.builder.tensor(a, beside=condition)
+        b = condition.builder.tensor(b, beside=condition)
     a, b = operands(a, b)
-    return builder.emit(Where(), builder.tensor(condition), a, b)[0]
+    return a.builder.emit(Where(), a.builder.tensor(condition), a, b)[0]

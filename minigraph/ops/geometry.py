@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from minigraph.ir.errors import SpecError
+from minigraph.ops.arguments import integer, is_integer
 
 Pair = tuple[int, int]
 Padding = tuple[Pair, Pair]  # ((top, bottom), (left, right))
@@ -79,10 +78,10 @@ def same_padding(size: int, kernel: int, stride: int, dilation: int) -> Pair:
 
 def pair(value: int | Sequence[int]) -> Pair:
     """One number for both axes, or ``(height, width)``. Raises SpecError."""
-    values = (value, value) if isinstance(value, int) else tuple(value)
-    if len(values) != 2 or not all(isinstance(v, int | np.integer) for v in values):
+    values = (value, value) if is_integer(value) else value
+    if not isinstance(values, Sequence) or len(values) != 2 or not all(map(is_integer, values)):
         raise SpecError(f"Expected an integer or (height, width), got {value!r}")
-    return (int(values[0]), int(values[1]))
+    return (integer(values[0], "a height"), integer(values[1], "a width"))
 
 
 def normalise_padding(padding: Any) -> Padding:
@@ -91,12 +90,14 @@ def normalise_padding(padding: Any) -> Padding:
         if padding == "valid":
             return ((0, 0), (0, 0))
         raise SpecError(f"Expected a padding of numbers, 'same' or 'valid', got {padding!r}")
-    if isinstance(padding, int):
-        padding = (padding, padding)
-    sides = [(side, side) if isinstance(side, int) else tuple(side) for side in padding]
-    if len(sides) != 2 or any(len(side) != 2 or min(side) < 0 for side in sides):
+    sides = (padding, padding) if is_integer(padding) else padding
+    try:
+        vertical, horizontal = (pair(side) for side in sides)
+    except (SpecError, TypeError, ValueError):
+        vertical = horizontal = (-1, -1)
+    if min(*vertical, *horizontal) < 0:
         raise SpecError(
             f"Expected a padding of zero or more: p, (vertical, horizontal) or "
             f"((top, bottom), (left, right)), got {padding!r}"
         )
-    return (sides[0], sides[1])
+    return (vertical, horizontal)

@@ -51,6 +51,8 @@ class OnLabels(Op):
         if labels.dtype not in _LABEL_DTYPES:
             raise SpecError(f"Expected labels of uint8, int32 or int64, got {labels.dtype}")
         classes = logits.shape[1]
+        if classes == 0:
+            raise SpecError(f"Expected at least one class, got logits {logits}")
         if self.void_label is not None and 0 <= self.void_label < classes:
             raise SpecError(
                 f"Expected a void label outside the {classes} classes, got {self.void_label}: "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ from minigraph.ir.builder import Tensor
 from minigraph.ir.errors import SpecError
 from minigraph.ir.op import Cost, Cotangents, Op, Tensors, memory_cost
 from minigraph.ir.spec import DType, TensorSpec
+from minigraph.ops.arguments import integer, integers, is_integer
 from minigraph.ops.broadcast import Sum, normalise_axes, reduced_shape, spread
 from minigraph.ops.elementwise import cast, equal, where
 
@@ -89,7 +91,7 @@ class Count(Op):
     dtype: DType = DType.FLOAT32
 
     def value(self, x: TensorSpec) -> int:
-        return x.size // max(TensorSpec(reduced_shape(x.shape, self.axes, False)).size, 1)
+        return math.prod(x.shape[axis] for axis in normalise_axes(self.axes, x.ndim))
 
     def infer(self, x: TensorSpec) -> tuple[TensorSpec, ...]:
         normalise_axes(self.axes, x.ndim)
@@ -103,12 +105,14 @@ class Count(Op):
 
 
 def _axes(axes: Axes) -> tuple[int, ...] | None:
-    return (axes,) if isinstance(axes, int) else None if axes is None else tuple(axes)
+    if axes is None:
+        return None
+    return (integer(axes, "an axis"),) if is_integer(axes) else integers(axes, "axes")
 
 
 def reduce_sum(x: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
-    """Sum over some axes (all by default); bool counts in int32."""
-    if x.dtype is DType.BOOL:
+    """Sum over some axes (all by default); bool and uint8 are summed in int32."""
+    if x.dtype in (DType.BOOL, DType.UINT8):
         x = cast(x, DType.INT32)
     return x.builder.emit(Sum(_axes(axis), keepdims), x)[0]
 
@@ -125,7 +129,7 @@ def reduce_max(x: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
 
 def argmax(x: Tensor, axis: int = 1, keepdims: bool = False) -> Tensor:
     """Position of the first largest element along one axis (classes by default), int64."""
-    return x.builder.emit(ArgMax(axis, keepdims), x)[0]
+    return x.builder.emit(ArgMax(integer(axis, "an axis"), keepdims), x)[0]
 
 
 def count(x: Tensor, axis: Axes = None, dtype: Any = DType.FLOAT32) -> Tensor:

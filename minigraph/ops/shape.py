@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from minigraph.ir.builder import Tensor
+from minigraph.ir.constant import check_holds
 from minigraph.ir.errors import SpecError
 from minigraph.ir.op import Cost, Cotangents, Op, Tensors, memory_cost
 from minigraph.ir.spec import DType, TensorSpec
+from minigraph.ops.arguments import integer, integers, is_integer
 from minigraph.ops.broadcast import normalise_axes, reshape
 
 
@@ -204,6 +206,7 @@ class Pad(Op):
     def infer(self, x: TensorSpec) -> tuple[TensorSpec, ...]:
         if not len(self.low) == len(self.high) == len(self.interior) == x.ndim:
             raise SpecError(f"Expected {x.ndim} paddings, got {len(self.low)}")
+        check_holds(x.dtype, self.value)
         sizes = zip(self.low, self.high, self.interior, x.shape, strict=True)
         return (
             x.with_shape(
@@ -233,7 +236,7 @@ class Pad(Op):
 
 def flatten(x: Tensor, start_axis: int = 1) -> Tensor:
     """Merge the axes from ``start_axis`` on: ``N,C,H,W`` becomes ``N,C*H*W``."""
-    return x.builder.emit(Flatten(start_axis), x)[0]
+    return x.builder.emit(Flatten(integer(start_axis, "a start axis")), x)[0]
 
 
 def squeeze(x: Tensor, axes: int | Sequence[int]) -> Tensor:
@@ -243,32 +246,35 @@ def squeeze(x: Tensor, axes: int | Sequence[int]) -> Tensor:
 
 def transpose(x: Tensor, permutation: Sequence[int] | None = None) -> Tensor:
     """Permute the axes (reverse them without a permutation)."""
-    order = reversed(range(x.ndim)) if permutation is None else permutation
-    return x.builder.emit(Transpose(tuple(order)), x)[0]
+    order = range(x.ndim)[::-1] if permutation is None else permutation
+    return x.builder.emit(Transpose(integers(order, "a permutation")), x)[0]
 
 
 def concat(tensors: Sequence[Tensor], axis: int = 1, name: str | None = None) -> Tensor:
     """Join tensors along one axis (channels by default)."""
     if not tensors:
         raise SpecError("Expected at least one tensor to concatenate, got none")
-    return tensors[0].builder.emit(Concat(axis), *tensors, name=name)[0]
+    return tensors[0].builder.emit(Concat(integer(axis, "an axis")), *tensors, name=name)[0]
 
 
 def split(x: Tensor, sections: int | Sequence[int], axis: int = 1) -> tuple[Tensor, ...]:
     """Take a tensor apart into equal sections, or into pieces of the given sizes."""
     (axis,) = normalise_axes(axis, x.ndim)
-    if isinstance(sections, int):
+    if is_integer(sections):
+        sections = integer(sections, "sections")
         if sections < 1 or x.shape[axis] % sections:
             raise SpecError(
                 f"Expected a number of sections that divides {x.shape[axis]}, got {sections}"
             )
         sections = (x.shape[axis] // sections,) * sections
-    return x.builder.emit(Split(axis, tuple(sections)), x)
+    return x.builder.emit(Split(axis, integers(sections, "sections")), x)
 
 
 def pad(x: Tensor, padding: Sequence[tuple[int, int]], value: float = 0.0) -> Tensor:
     """Pad each axis with ``(low, high)`` elements of ``value``."""
-    low, high = tuple(p[0] for p in padding), tuple(p[1] for p in padding)
+    if is_integer(padding) or not all(isinstance(p, Sequence) and len(p) == 2 for p in padding):
+        raise SpecError(f"Expected a pair (low, high) for each axis, got {padding!r}")
+    low, high = (integers((p[side] for p in padding), "paddings") for side in (0, 1))
     return x.builder.emit(Pad(low, high, (0,) * len(low), value), x)[0]
 
 
@@ -294,8 +300,10 @@ def getitem(x: Tensor, index: Any) -> Tensor:
     slices, dropped = [], []
     for axis, part in enumerate(parts):
         if isinstance(part, slice):
-            slices.append((part.start, part.stop, part.step))
-        elif isinstance(part, int) and not isinstance(part, bool):
+            bounds = (part.start, part.stop, part.step)
+            slices.append(tuple(None if b is None else integer(b, "a slice") for b in bounds))
+        elif is_integer(part) and not isinstance(part, bool):
+            part = integer(part, "an index")
             if axis < x.ndim and not -x.shape[axis] <= part < x.shape[axis]:
                 raise SpecError(
                     f"Expected an index in [{-x.shape[axis]}, {x.shape[axis]}) on axis {axis}, "

@@ -8,6 +8,7 @@ from minigraph.ir.builder import Tensor
 from minigraph.ir.errors import SpecError
 from minigraph.ir.op import Cost, Cotangents, Op, Tensors, memory_cost
 from minigraph.ir.spec import TensorSpec
+from minigraph.ops.arguments import integer
 from minigraph.ops.broadcast import normalise_axes
 from minigraph.ops.elementwise import exp
 from minigraph.ops.reduce import reduce_sum
@@ -52,9 +53,9 @@ class LogSoftmax(AlongAxis):
 
 def softmax(x: Tensor, axis: int = 1) -> Tensor:
     """Probabilities along one axis (classes by default)."""
-    return x.builder.emit(Softmax(axis), x)[0]
+    return x.builder.emit(Softmax(integer(axis, "an axis")), x)[0]
 
 
 def log_softmax(x: Tensor, axis: int = 1) -> Tensor:
     """Logarithms of the softmax along one axis (classes by default)."""
-    return x.builder.emit(LogSoftmax(axis), x)[0]
+    return x.builder.emit(LogSoftmax(integer(axis, "an axis")), x)[0]

@@ -54,11 +54,19 @@ def fold_constants(graph: Graph) -> Graph:
         known[output] = folded
         if isinstance(node.op, Constant | Full):
             return None
-        if folded.size and (folded == folded.flat[0]).all():
+        if _is_uniform(folded):
             return (emitter.full(output.spec.shape, folded.flat[0].item(), output),)
         return (emitter.constant(folded),)
 
     return eliminate_dead_nodes(rewrite(graph, rule))
+
+
+def _is_uniform(array: np.ndarray) -> bool:
+    """One value throughout, to the bit: 0.0 and -0.0 are two."""
+    if not array.size:
+        return False
+    signs = np.signbit(array.astype(np.float64))
+    return bool((array == array.flat[0]).all() and (signs == signs.flat[0]).all())
 
 
 def _fold(graph: Graph, node: Node, known: dict[Value, np.ndarray]) -> np.ndarray | None:

@@ -6,6 +6,7 @@ Both change the interface on purpose, and run before anything is differentiated.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from difflib import get_close_matches
 
 from minigraph.ir.builder import Tensor
 from minigraph.ir.errors import BuilderError
@@ -53,9 +54,7 @@ def keep_outputs(graph: Graph, names: Iterable[str]) -> Graph:
 
 
 def _unknown(graph: Graph, name: str) -> str:
-    import difflib
-
-    close = difflib.get_close_matches(name, [*graph.outputs, *graph.by_name], n=5, cutoff=0.4)
+    close = get_close_matches(name, [*graph.outputs, *graph.by_name], n=5, cutoff=0.4)
     return (
         f"Expected the name of an output or a value, got {name!r}"
         f"{': did you mean ' + ', '.join(close) + '?' if close else ''} "

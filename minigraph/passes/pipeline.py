@@ -61,10 +61,10 @@ def _check(pass_: Pass, before: Graph, after: Graph) -> None:
         verify(after)
     except VerifyError as error:
         raise VerifyError(f"after pass {pass_name(pass_)}: {error}") from None
-    if interface(before) != interface(after) or before.updates.keys() != after.updates.keys():
+    if interface(before) != interface(after):
         raise VerifyError(
-            f"after pass {pass_name(pass_)}: inputs, outputs or updates changed; a pass must keep "
-            "the interface"
+            f"after pass {pass_name(pass_)}: inputs, state, outputs or updates changed; a pass "
+            "must keep the interface"
         )
 
 

@@ -1,0 +1,62 @@
+"""``minigraph doctor``: versions, backends found or why not, threads, BLAS."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, entry_points, version
+from pathlib import Path
+
+from rich.console import Console
+from threadpoolctl import threadpool_info
+
+import minigraph as mg
+from minigraph.backend import ENTRY_POINT_GROUP, Refused, installed_backends
+
+_PACKAGES = ("numpy", "ml_dtypes", "networkx", "safetensors", "pillow", "rich", "typer",
+             "threadpoolctl", "matplotlib")  # fmt: skip
+
+
+def doctor() -> None:
+    """Say what this installation is made of, and which backends it can use."""
+    console = Console(soft_wrap=True, highlight=False)
+    console.print(f"minigraph {mg.__version__}, Python {platform.python_version()}, "
+                  f"{platform.system()} {platform.machine()}")  # fmt: skip
+    console.print(f"  from {Path(mg.__file__).parent}, {sys.executable}", markup=False)
+    console.print("\npackages")
+    for name in _PACKAGES:
+        console.print(f"  {name:14} {_version(name)}", markup=False)
+    console.print("\nbackends")
+    found = installed_backends()
+    for entry in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda entry: entry.name):
+        console.print(f"  {entry.name:14} {_state(entry.name, found)}", markup=False)
+    console.print("\nthreads")
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
+    console.print(f"  CPUs {os.cpu_count()}, usable by this process {affinity or os.cpu_count()}")
+    console.print("\nBLAS and OpenMP")
+    for library in threadpool_info():
+        console.print(
+            f"  {library.get('internal_api')} {library.get('version')}, "
+            f"{library.get('num_threads')} threads, {library.get('architecture', 'unknown')}: "
+            f"{Path(library.get('filepath', '')).name}",
+            markup=False,
+        )
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return (
+            'not installed: pip install "minigraph\\[plot]"'
+            if package == "matplotlib"
+            else "not installed"
+        )
+
+
+def _state(name: str, found: dict[str, type]) -> str:
+    if name not in found:
+        return f'cannot be imported: pip install "minigraph[{name}]"'
+    answer = found[name].available()  # type: ignore[attr-defined]
+    return f"not available: {answer.reason}" if isinstance(answer, Refused) else "available"

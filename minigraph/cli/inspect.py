@@ -1,0 +1,93 @@
+"""``minigraph inspect``: a model's graph, what each pass changed, the plan."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from rich.console import Console
+
+import minigraph as mg
+from minigraph.cli.recipes import RECIPES, network
+from minigraph.explain import algorithms_text, memory_text, passes_text
+from minigraph.optimizers import optimizer_from_name
+from minigraph.training import LabelTask
+
+
+def inspect(
+    model: Annotated[
+        str, typer.Argument(help=f"A saved model (.safetensors), or {', '.join(RECIPES)}.")
+    ],
+    image: Annotated[str, typer.Option(help="Images as NxCxHxW, for a network by name.")] = "",
+    classes: Annotated[int, typer.Option(min=1)] = 10,
+    training: Annotated[bool, typer.Option(help="The training step, not inference.")] = False,
+    graph: Annotated[bool, typer.Option(help="Print the graph after all passes.")] = False,
+    profile: Annotated[bool, typer.Option(help="Run it on noise and time each node.")] = False,
+    backend: Annotated[str, typer.Option(help="numpy, or auto.")] = "auto",
+    threads: Annotated[int | None, typer.Option(min=1)] = None,
+) -> None:
+    """Show how a model is compiled: passes, algorithms, memory; the graph and a profile if asked.
+
+    Examples:
+
+      minigraph inspect unet --training
+
+      minigraph inspect runs/unet-shapes/model.safetensors --graph --profile
+    """
+    console = Console(soft_wrap=True, highlight=False)
+    executable = _open(model, image, classes, training, backend, threads)
+    compiled = executable.compiled
+    console.print(
+        f"{model}: {len(compiled.built.nodes)} nodes as built, {len(compiled.graph.nodes)} after "
+        f"the passes; backend {executable.backend.name}, {executable.backend.threads} threads",
+    )
+    for name, spec in executable.inputs.items():
+        console.print(f"  input  {name}: {spec}", markup=False)
+    for name, spec in executable.outputs.items():
+        console.print(f"  output {name}: {spec}", markup=False)
+    if graph:
+        console.print(f"\n{compiled.graph}", markup=False)
+    for text in (passes_text(compiled), algorithms_text(compiled), memory_text(compiled)):
+        console.print(f"\n{text}", markup=False)
+    if profile:
+        console.print(f"\n{executable.profile(**_noise(executable))}", markup=False)
+
+
+def _open(
+    model: str, image: str, classes: int, training: bool, backend: str, threads: int | None
+) -> mg.Executable:
+    optimizer = optimizer_from_name("adam", 1e-3) if training else None
+    if model not in RECIPES:
+        if not Path(model).exists():
+            raise FileNotFoundError(
+                f"Expected a saved model or one of {', '.join(RECIPES)}, got {model!r}"
+            )
+        return mg.load(model, optimizer=optimizer, backend=backend, threads=threads)
+    recipe = RECIPES[model]
+    shape = _shape(image or ("8x3x48x48" if recipe.segmentation else "64x1x28x28"))
+    built = network(model, classes, base=recipe.base, depth=recipe.depth, batch_norm=False)
+    task = LabelTask(built, [0.0] * shape[1], [1.0] * shape[1], 255)
+    label = (shape[0], *shape[2:]) if recipe.segmentation else (shape[0],)
+    inputs = {"image": (shape, "float32"), "label": (label, "int32")}
+    outputs = ["loss"] if training else ["prediction"]
+    return mg.compile(
+        task, inputs, optimizer=optimizer, outputs=outputs, backend=backend, threads=threads
+    )
+
+
+def _noise(executable: mg.Executable) -> dict[str, np.ndarray]:
+    generator = np.random.default_rng(0)
+    return {
+        name: generator.random(spec.shape).astype(spec.dtype.numpy)
+        for name, spec in executable.inputs.items()
+    }
+
+
+def _shape(text: str) -> tuple[int, int, int, int]:
+    parts = text.split("x")
+    if len(parts) != 4 or not all(part.isdigit() and int(part) for part in parts):
+        raise ValueError(f"Expected --image NxCxHxW such as 8x3x48x48, got {text!r}")
+    n, c, h, w = map(int, parts)
+    return n, c, h, w

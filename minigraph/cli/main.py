@@ -1,0 +1,40 @@
+"""The command line: one file a command; errors are one line with the way out."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+from rich.console import Console
+
+from minigraph.cli.doctor import doctor
+from minigraph.cli.inspect import inspect
+from minigraph.cli.train import train
+from minigraph.ir.errors import MinigraphError
+
+app = typer.Typer(
+    name="minigraph",
+    help="Train, inspect and check: a deep-learning framework for convolutional networks.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+app.command()(train)
+app.command()(inspect)
+app.command()(doctor)
+
+
+def main() -> None:
+    """Entry point. Exit codes: 0 done, 1 refused with a reason, 2 wrong usage, 130 interrupted."""
+    try:
+        app()
+    except (MinigraphError, ValueError, OSError) as error:
+        Console(stderr=True, soft_wrap=True).print(
+            f"error: {error}", style="red", markup=False, highlight=False
+        )
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()
