@@ -1,4 +1,4 @@
-"""Convolutions: from an op and its specs to the algorithms of its direction, and the fused bodies."""
+"""Convolutions: from an op and its specs to the algorithms of its direction; fused bodies."""
 
 from __future__ import annotations
 

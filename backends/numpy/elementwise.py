@@ -91,13 +91,14 @@ def _bind_relu_grad(binding: Binding) -> Call:
     zero = np.zeros((), out.dtype)
     groups: list[list[Call]] = []
     for block in blocks_of(out.shape):
-        mask = out[(*block, ...)].view(bits)
+        here: Any = (*block, ...)
+        mask = out[here].view(bits)
         groups.append(
             [
-                partial(np.greater, y[(*block, ...)], zero, out=positive[(*block, ...)]),
-                partial(np.copyto, mask, positive[(*block, ...)].view(np.int8)),
+                partial(np.greater, y[here], zero, out=positive[here]),
+                partial(np.copyto, mask, positive[here].view(np.int8)),
                 partial(np.negative, mask, out=mask),
-                partial(np.bitwise_and, mask, gy[(*block, ...)].view(bits), out=mask),
+                partial(np.bitwise_and, mask, gy[here].view(bits), out=mask),
             ]
         )
     return in_parallel(binding.workers, groups)

@@ -10,7 +10,15 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from minigraph.backends.numpy.kernel import Binding, Call, Kernel, aligned, carve, carved_bytes
+from minigraph.backends.numpy.kernel import (
+    Binding,
+    Call,
+    Kernel,
+    aligned,
+    carve,
+    carved_bytes,
+    in_sequence,
+)
 
 from minigraph.backend import Algorithm
 from minigraph.ir.spec import DType, TensorSpec
@@ -36,37 +44,36 @@ def through_float32(kernel: Kernel) -> Kernel:
         )
 
     def bind(binding: Binding) -> Call:
-        arrays = (*binding.inputs, *binding.outputs)
-        specs = [None if a is None else TensorSpec(a.shape, DType.of(a.dtype)) for a in arrays]
-        if not any(spec is not None and is_half(spec) for spec in specs[: len(binding.inputs)]):
+        if not any(_is_half_array(array) for array in binding.inputs):
             return kernel.bind(binding)
-        # A missing optional output still has its place in the workspace's size, at the end.
-        copies = iter(carve(binding.workspace, *_copies([s for s in specs if s is not None])))
-        wide = [next(copies) if s is not None and is_half(s) else a
-                for a, s in zip(arrays, specs, strict=True)]  # fmt: skip
-        used = carved_bytes(*_copies([s for s in specs if s is not None]))
-        count = len(binding.inputs)
-        inner = kernel.bind(
+        given = [a for a in (*binding.inputs, *binding.outputs) if a is not None]
+        half = [array for array in given if _is_half_array(array)]
+        parts = [(array.shape, np.float32) for array in half]
+        copies = carve(binding.workspace, *parts)
+        wide = {id(array): copy for array, copy in zip(half, copies, strict=True)}
+        call = kernel.bind(
             replace(
                 binding,
-                inputs=tuple(a for a in wide[:count] if a is not None),
-                outputs=tuple(wide[count:]),
-                workspace=binding.workspace[used:],
+                inputs=tuple(wide.get(id(a), a) for a in binding.inputs),
+                outputs=tuple(None if a is None else wide.get(id(a), a) for a in binding.outputs),
+                workspace=binding.workspace[carved_bytes(*parts) :],
             )
         )
-        before = [partial(np.copyto, w, a) for w, a in zip(wide[:count], arrays, strict=False)
-                  if w is not a and w is not None and a is not None]  # fmt: skip
-        after = [partial(np.copyto, a, w, casting="unsafe")
-                 for w, a in zip(wide[count:], arrays[count:], strict=True)
-                 if w is not a and w is not None and a is not None]  # fmt: skip
-
-        def run() -> None:
-            for call in (*before, inner, *after):
-                call()
-
-        return run
+        widen: list[Call] = [
+            partial(np.copyto, wide[id(a)], a) for a in binding.inputs if id(a) in wide
+        ]
+        narrow: list[Call] = [
+            partial(np.copyto, a, wide[id(a)], casting="unsafe")
+            for a in binding.outputs
+            if a is not None and id(a) in wide
+        ]
+        return in_sequence([*widen, call, *narrow])
 
     return Kernel(candidates, bind)
+
+
+def _is_half_array(array: np.ndarray) -> bool:
+    return DType.of(array.dtype) in _HALF
 
 
 def _wide(spec: TensorSpec) -> TensorSpec:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -103,15 +104,15 @@ def blocks_of(shape: Sequence[int]) -> list[tuple[slice, ...]]:
     count = min(shape[axis], total // _BLOCK_ELEMENTS, _MAX_BLOCKS)
     edges = np.linspace(0, shape[axis], count + 1).astype(int).tolist()
     lead = (slice(None),) * axis
-    return [(*lead, slice(low, high)) for low, high in zip(edges, edges[1:], strict=False)]
+    return [(*lead, slice(low, high)) for low, high in pairwise(edges)]
 
 
 def take_block(array: np.ndarray, block: tuple[slice, ...], ndim: int) -> np.ndarray:
     """The part of a broadcast operand that belongs to a block of an array of ``ndim`` axes."""
     lead = ndim - array.ndim
-    index = tuple(
+    index: list[Any] = [
         slice(None) if array.shape[axis] == 1 else part for axis, part in enumerate(block[lead:])
-    )
+    ]
     return array[(*index, ...)]  # the ellipsis keeps a 0-d array an array
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -161,18 +162,32 @@ def _chunks(binding: Binding, *weights: np.ndarray) -> tuple[list[_Chunk], np.nd
     logits, raw = binding.inputs[:2]
     n, k, *rest = logits.shape
     *scratch, sums = carve(binding.workspace, *_parts(logits.shape, logits.dtype))
-    planes, labels = logits.reshape(n, k, -1), raw.reshape(n, -1)
+    positions = prod(rest)
+    planes, labels = logits.reshape(n, k, positions), raw.reshape(n, positions)
     size = _chunk_images(logits.shape)
     chunks = []
     for first in range(0, n, size):
         part = slice(first, min(first + size, n))
-        used = [array[: part.stop - first] for array in scratch]
+        clipped, flat, valid, weight, group, picked, powers = (
+            array[: part.stop - first] for array in scratch
+        )
         chunks.append(
             _Chunk(
-                first, planes[part], labels[part], *used, tuple(rest), binding.op.void_label,
-                weights[0] if weights else None,
+                first=first,
+                logits=planes[part],
+                raw=labels[part],
+                clipped=clipped,
+                flat=flat,
+                valid=valid,
+                weight=weight,
+                group=group,
+                picked=picked,
+                powers=powers,
+                shape=tuple(rest),
+                void=binding.op.void_label,
+                class_weights=weights[0] if weights else None,
             )
-        )  # fmt: skip
+        )
     return chunks, sums
 
 
@@ -190,7 +205,8 @@ def _bind_cross_entropy(binding: Binding) -> Call:
 
 def _bind_gradient(binding: Binding) -> Call:
     chunks, _ = _chunks(binding, *binding.inputs[3:])
-    out = binding.output.reshape(*binding.output.shape[:2], -1)
+    n, k, *rest = binding.output.shape
+    out = binding.output.reshape(n, k, prod(rest))
     g = binding.inputs[2]
     return in_sequence(
         [partial(c.gradient, g, out[c.first : c.first + len(c.logits)]) for c in chunks]
@@ -199,7 +215,8 @@ def _bind_gradient(binding: Binding) -> Call:
 
 def _bind_label_weights(binding: Binding) -> Call:
     chunks, _ = _chunks(binding, *binding.inputs[2:])
-    weights = binding.output.reshape(binding.output.shape[0], -1)
+    n, _, *rest = binding.output.shape
+    weights = binding.output.reshape(n, prod(rest))
 
     def run(chunk: _Chunk) -> None:
         chunk.prepare()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 from minigraph.backends.numpy.kernel import Binding, Call, Kernel, in_parallel, simple
@@ -25,7 +26,7 @@ def _bind(binding: Binding) -> Call:
     count = max(1, min(flops // _BLOCK_FLOPS, (rows if by_rows else columns) // 16, 16))
     edges = np.linspace(0, rows if by_rows else columns, count + 1).astype(int).tolist()
     calls: list[list[Call]] = []
-    for low, high in zip(edges, edges[1:], strict=False):
+    for low, high in pairwise(edges):
         part = slice(low, high)
         if by_rows:
             calls.append([partial(np.matmul, a[..., part, :], b, out=out[..., part, :])])

@@ -1,7 +1,7 @@
 """Pooling by strided views: one view of the input for each place in the window.
 
-View (i, j) of ``x`` holds, for every window, the element at row i and column j of that window. Where
-windows reach into the padding, a view covers fewer windows. Selections are made by bits: a
+View (i, j) of ``x`` holds, for every window, the element at row i and column j of that window.
+Where windows reach into the padding, a view covers fewer windows. Selections are made by bits: a
 comparison's 0 or 1 becomes a mask of no or all bits, which is exact and several times faster than
 ``where=``.
 """
@@ -39,7 +39,7 @@ class _Place:
     windows: tuple[slice, slice]
 
 
-def _places(op: pool.Window, size: tuple[int, int], pooled: tuple[int, int]) -> Iterator[_Place]:
+def _places(op: pool.Window, size: tuple[int, ...], pooled: tuple[int, ...]) -> Iterator[_Place]:
     for row in range(op.kernel[0]):
         for column in range(op.kernel[1]):
             spans = [
@@ -71,8 +71,14 @@ def _planes(array: np.ndarray) -> np.ndarray:
 PerBlock = Callable[[Any, list[_Place], list[np.ndarray], list[np.ndarray]], list[Call]]
 
 
-def _by_planes(binding: Binding, arrays: list[np.ndarray], scratch: list[np.ndarray],
-               large: tuple[int, int], pooled: tuple[int, int], calls: PerBlock) -> Call:  # fmt: skip
+def _by_planes(
+    binding: Binding,
+    arrays: list[np.ndarray],
+    scratch: list[np.ndarray],
+    large: tuple[int, ...],
+    pooled: tuple[int, ...],
+    calls: PerBlock,
+) -> Call:
     """Cut all arrays (N,C,h,w) along their planes, and bind each piece."""
     places = list(_places(binding.op, large, pooled))
     groups = []
@@ -212,8 +218,8 @@ def _gather(
 
 def _divisors(
     op: pool.AvgPool2d | pool.AvgPool2dGrad,
-    size: tuple[int, int],
-    pooled: tuple[int, int],
+    size: tuple[int, ...],
+    pooled: tuple[int, ...],
     dtype: Any,
 ) -> tuple[np.ndarray, np.ndarray]:
     """One over the number of elements in each window's row and column; their product counts."""

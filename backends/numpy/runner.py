@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Mapping
+from functools import cached_property
 
 import numpy as np
 from minigraph.backends.numpy.kernel import Binding, Call, Kernel
@@ -14,6 +16,37 @@ from threadpoolctl import ThreadpoolController
 from minigraph.backend import ALIGNMENT, Memory, Program, Slot, Step
 from minigraph.ir.errors import IllegalLabelError
 from minigraph.ir.location import describe
+
+
+class _OneBlasThread:
+    """BLAS on one thread while any runner runs: the workers share out every kernel instead.
+
+    The limit is the process's, and runs of clones overlap: the first to start sets it, the last
+    to finish restores what was before.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running = 0
+
+    @cached_property
+    def _blas(self) -> ThreadpoolController:
+        return ThreadpoolController().select(user_api="blas")
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._running == 0:
+                self._limiter = self._blas.limit(limits=1)
+            self._running += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._running -= 1
+            if self._running == 0:
+                self._limiter.restore_original_limits()
+
+
+ONE_BLAS_THREAD = _OneBlasThread()
 
 
 class NumpyRunner:
@@ -44,12 +77,10 @@ class NumpyRunner:
             (store.buffer(commit.state), self._view(commit.source)) for commit in program.commits
         ]
         self._cached_version = -1
-        # BLAS on one thread: the workers share out every kernel, copies and transforms too.
-        self._blas = ThreadpoolController().select(user_api="blas")
 
     def run(self, inputs: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> None:
         """One call."""
-        with self._blas.limit(limits=1), np.errstate(all="ignore"):
+        with ONE_BLAS_THREAD, np.errstate(all="ignore"):
             self._start(inputs)
             self._run_calls(self._calls)
             self._finish(outputs)
@@ -59,7 +90,7 @@ class NumpyRunner:
     ) -> list[float]:
         """One call, with the seconds of each step."""
         seconds = []
-        with self._blas.limit(limits=1), np.errstate(all="ignore"):
+        with ONE_BLAS_THREAD, np.errstate(all="ignore"):
             self._start(inputs)
             for index, call in enumerate(self._calls):
                 start = time.perf_counter()

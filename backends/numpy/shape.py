@@ -8,6 +8,7 @@ import numpy as np
 from minigraph.backends.numpy.kernel import Binding, Call, Kernel, in_parallel, in_sequence, simple
 
 from minigraph.ir.constant import Full
+from minigraph.ir.spec import TensorSpec
 from minigraph.ops import broadcast, control, reduce, shape
 
 
@@ -23,12 +24,8 @@ def _bind_full(binding: Binding) -> Call:
 
 
 def _bind_count(binding: Binding) -> Call:
-    (x,) = binding.inputs
-    kept = 1
-    axes = range(x.ndim) if binding.op.axes is None else [a % x.ndim for a in binding.op.axes]
-    for axis in axes:
-        kept *= x.shape[axis]
-    return partial(binding.output.fill, kept)
+    count = binding.op.value(TensorSpec(binding.inputs[0].shape))
+    return partial(binding.output.fill, count)
 
 
 def _bind_copy(binding: Binding) -> Call:

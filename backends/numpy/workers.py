@@ -17,6 +17,16 @@ from queue import SimpleQueue
 from types import TracebackType
 from typing import Self
 
+import numpy as np
+
+UFUNC_BUFFER_ELEMENTS = 256
+"""For `numpy.setbufsize` in every thread that runs kernels.
+
+NumPy (2.4) sends a ufunc over arrays that are not one contiguous run through buffers of this many
+elements, allocated anew for each call: 100 KB and half the speed by default. Rows longer than the
+buffer are not buffered. The setting belongs to a thread; helpers make it for themselves.
+"""
+
 Task = Callable[[int], None]
 """One piece of work; its argument is the index of the worker that runs it."""
 
@@ -49,6 +59,7 @@ class _Job:
 
 def _serve(jobs: SimpleQueue[_Job | None], worker: int) -> None:
     """Life of a helper thread: sleep until a job comes, help with it; None ends it."""
+    np.setbufsize(UFUNC_BUFFER_ELEMENTS)
     while (job := jobs.get()) is not None:
         job.work(worker)
         del job  # let go of the tasks while asleep

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-
 from minigraph.backends.numpy.workers import Workers
+
 from minigraph.ops.geometry import ConvGeometry
 
-Kernel = Callable[[], None]
+Kernel = Callable[[], object]
 """A bound kernel: every view is made already; calling it runs prepared NumPy calls."""
 
 Block = tuple[slice, slice, slice]

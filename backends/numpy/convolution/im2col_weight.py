@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-
 from minigraph.backends.numpy.convolution.algorithm import ConvAlgorithm, Epilogue, Kernel
 from minigraph.backends.numpy.convolution.columns import (
     Span,
@@ -42,6 +41,7 @@ from minigraph.backends.numpy.convolution.tiling import (
 )
 from minigraph.backends.numpy.convolution.workspace import WorkspaceLayout
 from minigraph.backends.numpy.workers import Task, Workers
+
 from minigraph.ops.geometry import ConvGeometry
 
 SMALL_WEIGHT_BYTES = 1 << 19  # up to here several accumulators of its size stay in cache
@@ -171,9 +171,7 @@ def bind(
         total = part[: target.size].reshape(target.shape) if part.size else target
         calls: list[Kernel] = []
         for index, span in enumerate(plan.shares[share]):
-            copies, columns = bind_columns(
-                geometry, left[:, channels], span, padded, column_buffer
-            )
+            copies, columns = bind_columns(geometry, left[:, channels], span, padded, column_buffer)
             gathering, gradient = gather(right, span, geometry, gathered)
             transposed = columns.reshape(geometry.groups, -1, columns.shape[1]).transpose(0, 2, 1)
             calls += [*copies, *gathering]

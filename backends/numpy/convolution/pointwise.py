@@ -12,7 +12,6 @@ from __future__ import annotations
 from functools import partial
 
 import numpy as np
-
 from minigraph.backends.numpy.convolution.algorithm import ConvAlgorithm, Epilogue, Kernel
 from minigraph.backends.numpy.convolution.columns import slices
 from minigraph.backends.numpy.convolution.cost import (
@@ -24,6 +23,7 @@ from minigraph.backends.numpy.convolution.errors import direct_error
 from minigraph.backends.numpy.convolution.tasks import bind_task, run_tasks
 from minigraph.backends.numpy.convolution.tiling import MIN_COLUMNS, MIN_TASKS, evenly
 from minigraph.backends.numpy.workers import Workers
+
 from minigraph.ops.geometry import ConvGeometry
 
 
@@ -42,7 +42,9 @@ def strips(geometry: ConvGeometry) -> list[slice]:
     """Rows of a task: several to an image where the batch is small."""
     wanted = -(-MIN_TASKS // geometry.batch)
     fitting = max(geometry.height * geometry.width // MIN_COLUMNS, 1)
-    return slices(geometry.height, evenly(geometry.height, -(-geometry.height // min(wanted, fitting))))
+    return slices(
+        geometry.height, evenly(geometry.height, -(-geometry.height // min(wanted, fitting)))
+    )
 
 
 def bind_images(

@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-
 from minigraph.backends.numpy.convolution.algorithm import ConvAlgorithm, Epilogue, Kernel
 from minigraph.backends.numpy.convolution.columns import slices
 from minigraph.backends.numpy.convolution.cost import (
@@ -50,10 +49,11 @@ from minigraph.backends.numpy.convolution.winograd_transforms import (
 )
 from minigraph.backends.numpy.convolution.workspace import WorkspaceLayout
 from minigraph.backends.numpy.workers import Task, Workers
+
 from minigraph.ops.geometry import ConvGeometry
 
 BLOCK_BYTES = 2 << 20  # of all temporaries of a block
-MIN_COLUMNS = 128  # of each of the six products
+MIN_COLUMNS = 64  # of each of the six products
 WEIGHT_CHUNK = 32  # output channels of a task of the weight transform
 
 
@@ -103,18 +103,18 @@ def bind_weights(
     weight: np.ndarray, transformed: np.ndarray, buffers: list[np.ndarray]
 ) -> list[Task]:
     """Tasks that make U (u, k, (s, c)) of weights seen as (r, s, k, c)."""
-    tasks = []
-    for chunk in slices(weight.shape[2], WEIGHT_CHUNK):
+
+    def calls(chunk: slice, buffer: np.ndarray) -> list[Kernel]:
         part = weight[:, :, chunk].transpose(0, 2, 1, 3)  # (r, k, s, c)
+        taps = buffer[: part.size].reshape(part.shape)
         points = [point[chunk].reshape(-1) for point in transformed]
+        copy = partial(np.copyto, taps, part)
+        return [copy, *weight_transform(taps.reshape(TAPS, -1), points)]
 
-        def calls(buffer: np.ndarray, part=part, points=points) -> list[Kernel]:
-            taps = buffer[: part.size].reshape(part.shape)
-            copy = partial(np.copyto, taps, part)
-            return [copy, *weight_transform([tap.reshape(-1) for tap in taps], points)]
-
-        tasks.append(bind_task([calls(buffer) for buffer in buffers]))
-    return tasks
+    return [
+        bind_task([calls(chunk, buffer) for buffer in buffers])
+        for chunk in slices(weight.shape[2], WEIGHT_CHUNK)
+    ]
 
 
 def bind_output_rows(rows: np.ndarray, y: np.ndarray, first: int) -> list[Kernel]:

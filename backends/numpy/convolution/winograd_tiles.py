@@ -1,11 +1,11 @@
 """Rows of an image in tiles of six that overlap by two, and their columns: Winograd's operands.
 
 A tile row t of an image computes the output rows 4 t ... 4 t + 3 from six input rows. For every
-tile row of a block the six rows are copied, zero-padded, into d[j][n, t, c, w]: each d[j] is one
+tile row of a block the six rows are copied, zero-padded, into d[j][n, c, t, w]: each d[j] is one
 contiguous array, as the transforms want it. The transformed rows t[u] (same layout) are then laid
 out as columns, for the three kernel columns s:
 
-    columns[(s, c), (n, t, j)] = t[u][n, t, c, j + s]
+    columns[(s, c), (n, t, j)] = t[u][n, c, t, j + s]
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ from __future__ import annotations
 from functools import partial
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
-
 from minigraph.backends.numpy.convolution.algorithm import Kernel
 from minigraph.backends.numpy.convolution.columns import bind_padding
 from minigraph.backends.numpy.convolution.winograd_transforms import (
@@ -23,6 +21,8 @@ from minigraph.backends.numpy.convolution.winograd_transforms import (
     TAPS,
     input_transform,
 )
+from numpy.lib.stride_tricks import as_strided
+
 from minigraph.ops.geometry import ConvGeometry
 
 
@@ -41,22 +41,19 @@ def tile_rows(geometry: ConvGeometry) -> int:
     return -(-geometry.out_height // OUTPUTS)
 
 
-def bind_tile_rows(
-    source: np.ndarray, target: np.ndarray, first: int, left: int
-) -> list[Kernel]:
-    """target[n, t, c, w] = source[n, c, first + 4 t, left + w], zero outside of the source."""
-    tiles, height = target.shape[1], source.shape[2]
+def bind_tile_rows(source: np.ndarray, target: np.ndarray, first: int, left: int) -> list[Kernel]:
+    """target[n, c, t, w] = source[n, c, first + 4 t, left + w], zero outside of the source."""
+    tiles, height = target.shape[2], source.shape[2]
     start = min(max(-(first // OUTPUTS), 0), tiles)
     stop = max(min((height - 1 - first) // OUTPUTS + 1, tiles), start)
     calls: list[Kernel] = [
         partial(outside.fill, 0)
-        for outside in (target[:, :start], target[:, stop:])
+        for outside in (target[:, :, :start], target[:, :, stop:])
         if outside.size
     ]
     if start < stop:
         rows = source[:, :, first + OUTPUTS * start : first + OUTPUTS * (stop - 1) + 1 : OUTPUTS]
-        inside = target[:, start:stop].transpose(0, 2, 1, 3)
-        calls += bind_padding(rows, inside, 0, left)
+        calls += bind_padding(rows, target[:, :, start:stop], 0, left)
     return calls
 
 
@@ -66,12 +63,10 @@ def bind_input_tiles(
     tiles: slice,
     buffers: tuple[np.ndarray, np.ndarray],
 ) -> tuple[list[Kernel], np.ndarray]:
-    """Transformed tile rows (u, n, t, c, w) of some images' channels: the calls and the array."""
+    """Transformed tile rows (u, n, c, t, w) of some images' channels: the calls and the array."""
     width = geometry.out_width + TAPS - 1
-    shape = (POINTS, x.shape[0], tiles.stop - tiles.start, x.shape[1], width)
-    rows, transformed = (
-        buffer[: int(np.prod(shape))].reshape(shape) for buffer in buffers
-    )
+    shape = (POINTS, *x.shape[:2], tiles.stop - tiles.start, width)
+    rows, transformed = (buffer[: int(np.prod(shape))].reshape(shape) for buffer in buffers)
     first = OUTPUTS * tiles.start - geometry.padding[0][0]
     calls: list[Kernel] = []
     for j in range(POINTS):
@@ -82,10 +77,12 @@ def bind_input_tiles(
     return calls, transformed
 
 
-def bind_tile_columns(point: np.ndarray, width: int, buffer: np.ndarray) -> tuple[Kernel, np.ndarray]:
-    """Columns ((s, c), (n, t, j)) of one point's transformed rows (n, t, c, w)."""
-    images, tiles, channels, _ = point.shape
-    image_stride, tile_stride, channel_stride, stride = point.strides
+def bind_tile_columns(
+    point: np.ndarray, width: int, buffer: np.ndarray
+) -> tuple[Kernel, np.ndarray]:
+    """Columns ((s, c), (n, t, j)) of one point's transformed rows (n, c, t, w)."""
+    images, channels, tiles, _ = point.shape
+    image_stride, channel_stride, tile_stride, stride = point.strides
     windows = as_strided(
         point,
         (TAPS, channels, images, tiles, width),

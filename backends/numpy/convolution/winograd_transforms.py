@@ -26,14 +26,13 @@ from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
-
 from minigraph.backends.numpy.convolution.algorithm import Kernel
 
 OUTPUTS = 4
 TAPS = 3
 POINTS = 6
 
-Arrays = Sequence[np.ndarray]
+Arrays = Sequence[np.ndarray] | np.ndarray  # a sequence, or the leading axis of an array
 
 
 def _add(left: np.ndarray, right: np.ndarray, out: np.ndarray) -> Kernel:
@@ -111,9 +110,7 @@ def weight_transform(w: Arrays, u: Arrays) -> list[Kernel]:
     ]
 
 
-def output_gradient_transform(
-    g: Arrays, z: Arrays
-) -> tuple[list[Kernel], list[np.ndarray]]:
+def output_gradient_transform(g: Arrays, z: Arrays) -> tuple[list[Kernel], list[np.ndarray]]:
     """A g: the calls, and the six arrays that will hold it: g[0], z[0] ... z[3], g[3].
 
     Overwrites g[1] and g[2].

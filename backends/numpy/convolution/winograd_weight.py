@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-
 from minigraph.backends.numpy.convolution.algorithm import ConvAlgorithm, Epilogue, Kernel
 from minigraph.backends.numpy.convolution.columns import slices
 from minigraph.backends.numpy.convolution.cost import (
@@ -48,6 +47,7 @@ from minigraph.backends.numpy.convolution.winograd_transforms import (
 )
 from minigraph.backends.numpy.convolution.workspace import WorkspaceLayout
 from minigraph.backends.numpy.workers import Task, Workers
+
 from minigraph.ops.geometry import ConvGeometry
 
 SMALL_BYTES = 1 << 20  # of D: up to here several accumulators
@@ -133,7 +133,7 @@ def bind_output_gradient(
     arrays = buffer[: GRADIENT_ARRAYS * size].reshape(GRADIENT_ARRAYS, size)
     calls: list[Kernel] = []
     for i in range(OUTPUTS):
-        rows = arrays[i].reshape(shape).transpose(1, 2, 0, 3)
+        rows = arrays[i].reshape(shape).transpose(1, 0, 2, 3)
         calls += bind_tile_rows(source, rows, OUTPUTS * tiles.start + i, 0)
     transform, results = output_gradient_transform(arrays[:OUTPUTS], arrays[OUTPUTS:])
     return calls + transform, [result.reshape(gy.shape[1], -1) for result in results]
@@ -215,9 +215,13 @@ def bind(
     def calls(share: int, channels: slice, worker: int) -> list[Kernel]:
         gradient_buffer, rows, points, column_buffer, scratch, own_total = private[worker]
         target = output[:, channels]
-        total = accumulators[share] if not several_chunks else own_total.reshape(-1)[
-            : POINTS * TAPS * target.shape[0] * target.shape[1]
-        ].reshape(POINTS, -1)
+        total = (
+            accumulators[share]
+            if not several_chunks
+            else own_total.reshape(-1)[: POINTS * TAPS * target.shape[0] * target.shape[1]].reshape(
+                POINTS, -1
+            )
+        )
         calls: list[Kernel] = []
         for index, block in enumerate(plan.shares[share]):
             if several_chunks:

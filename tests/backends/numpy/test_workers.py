@@ -6,14 +6,18 @@ import gc
 import multiprocessing
 import threading
 import time
+from functools import partial
 
 import pytest
-
 from minigraph.backends.numpy.workers import Workers
 
 
 def helpers() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name.startswith("minigraph-")]
+
+
+def record(seen, index, worker):
+    seen.append((index, worker))
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 5])
@@ -22,9 +26,7 @@ def test_runs_every_task_once(threads, count):
     with Workers(threads) as workers:
         for _ in range(50):
             seen = []
-            workers.run(
-                [lambda worker, index=index: seen.append((index, worker)) for index in range(count)]
-            )
+            workers.run([partial(record, seen, index) for index in range(count)])
             assert sorted(index for index, _ in seen) == list(range(count))
             assert all(0 <= worker < threads for _, worker in seen)
 
