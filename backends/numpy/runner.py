@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 from minigraph.backends.numpy.kernel import Binding, Call, Kernel
 from minigraph.backends.numpy.store import NumpyStore, aligned_empty
-from minigraph.backends.numpy.workers import Workers
+from minigraph.backends.numpy.workers import Workers, numpy_for_kernels
 from threadpoolctl import ThreadpoolController
 
 from minigraph.backend import ALIGNMENT, Memory, Program, Slot, Step
@@ -80,7 +80,7 @@ class NumpyRunner:
 
     def run(self, inputs: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> None:
         """One call."""
-        with ONE_BLAS_THREAD, np.errstate(all="ignore"):
+        with ONE_BLAS_THREAD, numpy_for_kernels():
             self._start(inputs)
             self._run_calls(self._calls)
             self._finish(outputs)
@@ -90,7 +90,7 @@ class NumpyRunner:
     ) -> list[float]:
         """One call, with the seconds of each step."""
         seconds = []
-        with ONE_BLAS_THREAD, np.errstate(all="ignore"):
+        with ONE_BLAS_THREAD, numpy_for_kernels():
             self._start(inputs)
             for index, call in enumerate(self._calls):
                 start = time.perf_counter()
@@ -111,7 +111,7 @@ class NumpyRunner:
     def _run_calls(self, calls: list[Call], first: int = 0) -> None:
         index = first
         try:
-            for index, call in enumerate(calls, start=first):
+            for index, call in enumerate(calls, start=first):  # noqa: B007 (named when refused)
                 call()
         except IllegalLabelError as error:
             raise IllegalLabelError(_in_step(error, self._program.steps[index])) from None

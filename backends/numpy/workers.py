@@ -12,7 +12,8 @@ import itertools
 import os
 import threading
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from queue import SimpleQueue
 from types import TracebackType
 from typing import Self
@@ -57,12 +58,23 @@ class _Job:
                 self.all_finished.release()
 
 
+@contextmanager
+def numpy_for_kernels() -> Iterator[None]:
+    """NumPy's settings of this thread while it runs kernels: small buffers, and no warnings.
+
+    What is not finite shows in the results; a warning would name a line of ours.
+    """
+    with np.errstate(all="ignore"):  # restores the buffer size, too
+        np.setbufsize(UFUNC_BUFFER_ELEMENTS)
+        yield
+
+
 def _serve(jobs: SimpleQueue[_Job | None], worker: int) -> None:
     """Life of a helper thread: sleep until a job comes, help with it; None ends it."""
-    np.setbufsize(UFUNC_BUFFER_ELEMENTS)
-    while (job := jobs.get()) is not None:
-        job.work(worker)
-        del job  # let go of the tasks while asleep
+    with numpy_for_kernels():
+        while (job := jobs.get()) is not None:
+            job.work(worker)
+            del job  # let go of the tasks while asleep
 
 
 def _stop(jobs: SimpleQueue[_Job | None], helpers: int) -> None:
@@ -74,14 +86,15 @@ class Workers:
     """Runs the tasks of a kernel on `threads` threads, of which the caller is number 0.
 
     Helper threads start with the first `run` that can use them, sleep between runs, and are
-    started anew in a forked child. One `run` at a time: neither from two threads at once nor from
-    inside a task, because both would hand out the same worker's workspace twice.
+    started anew in a forked child. Several threads may `run` at once if their tasks use different
+    workspaces (a helper keeps its index in all of them); a task must not call `run` itself.
     """
 
     def __init__(self, threads: int) -> None:
         if threads < 1:
             raise ValueError(f"Workers needs at least one thread.\nExpect: >= 1\nActual: {threads}")
         self.threads = threads
+        self._starting = threading.Lock()
         self._process = 0  # the process whose helpers are alive; 0: none yet
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._helpers: list[threading.Thread] = []
@@ -96,8 +109,9 @@ class Workers:
             for task in tasks:
                 task(0)
             return
-        if self._process != os.getpid():
-            self._start()
+        with self._starting:
+            if self._process != os.getpid():
+                self._start()
         job = _Job(tasks)
         for _ in range(min(len(tasks), self.threads) - 1):
             self._jobs.put(job)
