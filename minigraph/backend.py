@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from importlib.metadata import entry_points
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -155,8 +154,10 @@ class Backend(Protocol):
     def build(self, program: Program, store: Store) -> Runner: ...
 
 
-def installed_backends() -> dict[str, type]:
+def installed_backends() -> dict[str, Any]:
     """The backend classes that can be imported, by name, found through their entry points."""
+    from importlib.metadata import entry_points  # takes longer to import than all that is above
+
     found = {}
     for entry in entry_points(group=ENTRY_POINT_GROUP):
         try:

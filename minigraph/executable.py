@@ -73,18 +73,21 @@ class Executable:
 
     def __call__(
         self,
+        batch: Mapping[str, Any] | None = None,
+        /,
         *,
         out: Mapping[str, np.ndarray] | None = None,
         fetch: Sequence[str] = (),
         **inputs: Any,
     ) -> dict[str, np.ndarray]:
-        """Run once and return the outputs by name.
+        """Run once on inputs by name, given as a mapping or as keywords; return outputs by name.
 
         ``out`` gives arrays to fill instead of fresh ones. ``fetch`` names further values of the
         graph to return: that compiles a variant with them as outputs, and logs so. Raises
         InputError for a wrong name, shape or dtype, and IllegalLabelError for a label that the
         loss refuses; a call that raises has changed no state.
         """
+        inputs = {**(batch or {}), **inputs}
         with self._lock:
             special = self._specialisation(inputs, tuple(fetch))
             arrays = {
@@ -94,8 +97,11 @@ class Executable:
             special.runner.run(arrays, results)
             return results
 
-    def profile(self, *, runs: int = 10, **inputs: Any) -> Profile:
+    def profile(
+        self, batch: Mapping[str, Any] | None = None, /, *, runs: int = 10, **inputs: Any
+    ) -> Profile:
         """Time each node over several runs (medians); a training step advances its state."""
+        inputs = {**(batch or {}), **inputs}
         with self._lock:
             special = self._specialisation(inputs, ())
             arrays = {

@@ -125,8 +125,8 @@ class Adam(Optimizer):
     """Adam (Kingma and Ba 2015, arXiv:1412.6980, algorithm 1), with bias correction.
 
     ``theta <- theta - eps m' / (sqrt(v') + epsilon)`` where ``m' = m / (1 - beta1^t)`` and
-    ``v' = v / (1 - beta2^t)``. Both corrections are scalars: with c = sqrt(1 - beta2^t), the step is
-    ``(eps c / (1 - beta1^t)) m / (sqrt(v) + epsilon c)``.
+    ``v' = v / (1 - beta2^t)``. Both corrections are scalars: with c = sqrt(1 - beta2^t), the step
+    is ``(eps c / (1 - beta1^t)) m / (sqrt(v) + epsilon c)``.
     """
 
     learning_rate: float = 1e-3

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
+from minigraph.backend import Algorithm, Program, Refused, Supported
 from minigraph.backends.numpy import (
     conv,
     elementwise,
@@ -22,8 +23,6 @@ from minigraph.backends.numpy.matmul import MATMUL
 from minigraph.backends.numpy.runner import NumpyRunner
 from minigraph.backends.numpy.store import NumpyStore
 from minigraph.backends.numpy.workers import Workers
-
-from minigraph.backend import Algorithm, Program, Refused, Supported
 from minigraph.ir.constant import Constant
 from minigraph.ir.op import Op
 from minigraph.ir.spec import TensorSpec

@@ -8,6 +8,8 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+
+from minigraph.backend import Algorithm
 from minigraph.backends.numpy.convolution.algorithm import Block, ConvAlgorithm, Epilogue
 from minigraph.backends.numpy.convolution.algorithms import (
     FORWARD,
@@ -23,8 +25,6 @@ from minigraph.backends.numpy.kernel import (
     carved_bytes,
     in_sequence,
 )
-
-from minigraph.backend import Algorithm
 from minigraph.ir.spec import DType, TensorSpec
 from minigraph.ops import conv
 from minigraph.ops.elementwise import Relu

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+
 from minigraph.backends.numpy.kernel import (
     Binding,
     Call,
@@ -19,7 +20,6 @@ from minigraph.backends.numpy.kernel import (
     simple,
     take_block,
 )
-
 from minigraph.ir.spec import TensorSpec
 from minigraph.ops import elementwise as ops
 

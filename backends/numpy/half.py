@@ -10,6 +10,8 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+
+from minigraph.backend import Algorithm
 from minigraph.backends.numpy.kernel import (
     Binding,
     Call,
@@ -19,8 +21,6 @@ from minigraph.backends.numpy.kernel import (
     carved_bytes,
     in_sequence,
 )
-
-from minigraph.backend import Algorithm
 from minigraph.ir.spec import DType, TensorSpec
 
 _HALF = (DType.FLOAT16, DType.BFLOAT16)

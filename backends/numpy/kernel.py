@@ -8,9 +8,9 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from minigraph.backends.numpy.workers import Task, Workers
 
 from minigraph.backend import Algorithm
+from minigraph.backends.numpy.workers import Task, Workers
 from minigraph.ir.spec import TensorSpec
 
 Call = Callable[[], object]

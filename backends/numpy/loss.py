@@ -12,6 +12,7 @@ from math import prod
 from typing import Any
 
 import numpy as np
+
 from minigraph.backends.numpy.kernel import (
     Binding,
     Call,
@@ -21,7 +22,6 @@ from minigraph.backends.numpy.kernel import (
     in_sequence,
     simple,
 )
-
 from minigraph.ir.errors import IllegalLabelError
 from minigraph.ir.spec import TensorSpec
 from minigraph.ops import loss

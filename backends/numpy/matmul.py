@@ -6,6 +6,7 @@ from functools import partial
 from itertools import pairwise
 
 import numpy as np
+
 from minigraph.backends.numpy.kernel import Binding, Call, Kernel, in_parallel, simple
 
 _BLOCK_FLOPS = 1 << 22  # smallest product worth a thread

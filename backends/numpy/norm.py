@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+
 from minigraph.backends.numpy.kernel import (
     Binding,
     Call,
@@ -15,7 +16,6 @@ from minigraph.backends.numpy.kernel import (
     in_parallel,
     simple,
 )
-
 from minigraph.ir.spec import TensorSpec
 from minigraph.ops.norm import ChannelMoments
 

@@ -15,6 +15,7 @@ from math import ceil
 from typing import Any
 
 import numpy as np
+
 from minigraph.backends.numpy.kernel import (
     Binding,
     Call,
@@ -25,7 +26,6 @@ from minigraph.backends.numpy.kernel import (
     in_parallel,
     simple,
 )
-
 from minigraph.ir.spec import TensorSpec
 from minigraph.ops import pool
 

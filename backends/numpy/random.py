@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+
 from minigraph.backends.numpy.kernel import (
     Binding,
     Call,
@@ -24,7 +25,6 @@ from minigraph.backends.numpy.kernel import (
     in_sequence,
     simple,
 )
-
 from minigraph.ir.spec import TensorSpec
 from minigraph.ops.random import Dropout
 

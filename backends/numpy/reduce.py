@@ -7,6 +7,7 @@ from math import prod
 from typing import Any
 
 import numpy as np
+
 from minigraph.backends.numpy.kernel import (
     Binding,
     Call,
@@ -16,7 +17,6 @@ from minigraph.backends.numpy.kernel import (
     in_sequence,
     simple,
 )
-
 from minigraph.ir.spec import TensorSpec
 from minigraph.ops import broadcast, reduce
 

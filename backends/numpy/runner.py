@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from functools import cached_property
 
 import numpy as np
-from minigraph.backends.numpy.kernel import Binding, Call, Kernel
-from minigraph.backends.numpy.store import NumpyStore, aligned_empty
-from minigraph.backends.numpy.workers import Workers, numpy_for_kernels
 from threadpoolctl import ThreadpoolController
 
 from minigraph.backend import ALIGNMENT, Memory, Program, Slot, Step
+from minigraph.backends.numpy.kernel import Binding, Call, Kernel
+from minigraph.backends.numpy.store import NumpyStore, aligned_empty
+from minigraph.backends.numpy.workers import Workers, numpy_for_kernels
 from minigraph.ir.errors import IllegalLabelError
 from minigraph.ir.location import describe
 

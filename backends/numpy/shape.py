@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import partial
 
 import numpy as np
-from minigraph.backends.numpy.kernel import Binding, Call, Kernel, in_parallel, in_sequence, simple
 
+from minigraph.backends.numpy.kernel import Binding, Call, Kernel, in_parallel, in_sequence, simple
 from minigraph.ir.constant import Full
 from minigraph.ir.spec import TensorSpec
 from minigraph.ops import broadcast, control, reduce, shape

@@ -7,6 +7,7 @@ import platform
 import sys
 from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from threadpoolctl import threadpool_info
@@ -55,8 +56,8 @@ def _version(package: str) -> str:
         )
 
 
-def _state(name: str, found: dict[str, type]) -> str:
+def _state(name: str, found: dict[str, Any]) -> str:
     if name not in found:
         return f'cannot be imported: pip install "minigraph[{name}]"'
-    answer = found[name].available()  # type: ignore[attr-defined]
+    answer = found[name].available()
     return f"not available: {answer.reason}" if isinstance(answer, Refused) else "available"

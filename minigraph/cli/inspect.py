@@ -52,7 +52,7 @@ def inspect(
     for text in (passes_text(compiled), algorithms_text(compiled), memory_text(compiled)):
         console.print(f"\n{text}", markup=False)
     if profile:
-        console.print(f"\n{executable.profile(**_noise(executable))}", markup=False)
+        console.print(f"\n{executable.profile(_noise(executable))}", markup=False)
 
 
 def _open(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from dataclasses import dataclass
 from enum import Enum
 
@@ -124,7 +125,10 @@ class TensorSpec:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "dtype", DType.of(self.dtype))
-        shape = tuple(int(size) for size in self.shape)
+        try:
+            shape = tuple(map(operator.index, self.shape))
+        except TypeError:
+            raise SpecError(f"Expected whole sizes, got shape {self.shape}") from None
         if any(size < 0 for size in shape):
             raise SpecError(f"Expected sizes of zero or more, got shape {list(shape)}")
         object.__setattr__(self, "shape", shape)
@@ -149,7 +153,7 @@ class TensorSpec:
         name, bracket, rest = text.strip().partition("[")
         sizes, closing, tail = rest.partition("]")
         parts = [part.strip() for part in sizes.split(",")] if sizes.strip() else []
-        if not bracket or not closing or tail or not all(part.isdigit() for part in parts):
+        if not bracket or not closing or tail or not all(map(_is_size, parts)):
             raise SpecError(f"Expected a spec such as 'float32[8,3,64,64]', got {text!r}")
         return cls(tuple(int(part) for part in parts), DType.of(name))
 
@@ -177,6 +181,10 @@ class TensorSpec:
 
 
 SpecLike = TensorSpec | str | tuple
+
+
+def _is_size(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 20
 
 
 def broadcast_shapes(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:

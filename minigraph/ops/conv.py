@@ -68,15 +68,14 @@ class Conv2d(Op):
             )
         kernel = (w.shape[2], w.shape[3])
         padding = self.explicit_padding(x, kernel)
+        n, c, *size = x.shape
         height, width = (
-            _positive_output(size, *axis)
-            for size, *axis in zip(
-                x.shape[2:], kernel, self.stride, padding, self.dilation, strict=True
-            )
+            _positive_output(size[i], kernel[i], self.stride[i], padding[i], self.dilation[i])
+            for i in (0, 1)
         )
         return ConvGeometry(
-            *x.shape, w.shape[0], kernel, self.stride, padding, self.dilation, self.groups,
-            height, width,
+            n, c, size[0], size[1], w.shape[0], kernel, self.stride, padding, self.dilation,
+            self.groups, height, width,
         )  # fmt: skip
 
     def explicit_padding(self, x: TensorSpec, kernel: Pair) -> Padding:
@@ -213,13 +212,13 @@ def _convolution(x: Tensor, w: Tensor, g: ConvGeometry) -> Tensor:
 
 def _input_gradient(gy: Tensor, w: Tensor, g: ConvGeometry) -> Tensor:
     # Input rows past the last window position: the remainder of the output size's division.
-    output_padding = tuple(
+    rows, columns = (
         (size + sum(padding) - effective_kernel(kernel, dilation)) % stride
         for size, kernel, stride, padding, dilation in zip(
             (g.height, g.width), g.kernel, g.stride, g.padding, g.dilation, strict=True
         )
     )
-    op = ConvTranspose2d(g.stride, g.padding, g.dilation, g.groups, output_padding)
+    op = ConvTranspose2d(g.stride, g.padding, g.dilation, g.groups, (rows, columns))
     return gy.builder.emit(op, gy, w)[0]
 
 

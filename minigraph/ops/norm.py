@@ -35,13 +35,13 @@ class ChannelMoments(Op):
         (x,), (mean, _), (g_mean, g_variance) = inputs, outputs, grads
         per_element = x.shape[1] / x.spec.size
         shape = channel_shape(x)
-        result = None
-        if g_variance is not None:
-            centred = cast(x, mean.dtype) - reshape(mean, shape)
-            result = centred * reshape(g_variance * (2.0 * per_element), shape)
-        if g_mean is not None:
+        if g_variance is None:
             share = reshape(g_mean * per_element, shape)
-            result = expand(share, x.shape) if result is None else result + share
+            return (cast(expand(share, x.shape), x.dtype),)
+        centred = cast(x, mean.dtype) - reshape(mean, shape)
+        result = centred * reshape(g_variance * (2.0 * per_element), shape)
+        if g_mean is not None:
+            result = result + reshape(g_mean * per_element, shape)
         return (cast(result, x.dtype),)
 
     def cost(self, x: TensorSpec) -> Cost:

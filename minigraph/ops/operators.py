@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from minigraph.ir.builder import Builder
+from minigraph.ir.builder import Builder, Operators
 from minigraph.ir.graph import Graph
 from minigraph.ops import elementwise, matmul, shape
 
-OPERATORS = {
+OPERATORS: Operators = {
     "add": elementwise.add,
     "sub": elementwise.sub,
     "mul": elementwise.mul,

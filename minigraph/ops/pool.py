@@ -84,7 +84,7 @@ class MaxPool2d(Window):
 
     def vjp(self, inputs: Tensors, outputs: Tensors, grads: Cotangents) -> Cotangents:
         (x,), (_, positions), (g, _) = inputs, outputs, grads
-        op = MaxPool2dScatter(self.kernel, self.stride, self.padding, x.shape[2:])
+        op = MaxPool2dScatter(self.kernel, self.stride, self.padding, _plane(x))
         return g.builder.emit(op, g, positions)
 
 
@@ -117,7 +117,7 @@ class MaxPool2dGather(Window):
 
     def vjp(self, inputs: Tensors, outputs: Tensors, grads: Cotangents) -> Cotangents:
         x, positions = inputs
-        op = MaxPool2dScatter(self.kernel, self.stride, self.padding, x.shape[2:])
+        op = MaxPool2dScatter(self.kernel, self.stride, self.padding, _plane(x))
         return grads[0].builder.emit(op, grads[0], positions)[0], None
 
 
@@ -132,7 +132,7 @@ class AvgPool2d(Window):
 
     def vjp(self, inputs: Tensors, outputs: Tensors, grads: Cotangents) -> Cotangents:
         op = AvgPool2dGrad(
-            self.kernel, self.stride, self.padding, self.count_include_pad, inputs[0].shape[2:]
+            self.kernel, self.stride, self.padding, self.count_include_pad, _plane(inputs[0])
         )
         return grads[0].builder.emit(op, grads[0])
 
@@ -154,6 +154,10 @@ class AvgPool2dGrad(Window):
     def vjp(self, inputs: Tensors, outputs: Tensors, grads: Cotangents) -> Cotangents:
         op = AvgPool2d(self.kernel, self.stride, self.padding, self.count_include_pad)
         return grads[0].builder.emit(op, grads[0])
+
+
+def _plane(x: Tensor) -> Pair:
+    return (x.shape[2], x.shape[3])
 
 
 def _check_windows(op: Window, x: TensorSpec, *pooled: TensorSpec) -> None:

@@ -297,7 +297,8 @@ def getitem(x: Tensor, index: Any) -> Tensor:
     if Ellipsis in parts:
         at = parts.index(Ellipsis)
         parts[at : at + 1] = [slice(None)] * (x.ndim - len(parts) + 1)
-    slices, dropped = [], []
+    slices: list[tuple[int | None, int | None, int | None]] = []
+    dropped = []
     for axis, part in enumerate(parts):
         if isinstance(part, slice):
             bounds = (part.start, part.stop, part.step)

@@ -22,13 +22,15 @@ class FuseEpilogue:
 
     Legal where every intermediate has one use and is no output: the chain is then convex, and its
     values need no memory of their own. ``can_fuse`` is the backend's word on what it is able to
-    run. Preserves values to the last bit.
+    run; ``longest`` bounds the chains, as each longer one is asked for anew. Preserves values to
+    the last bit.
     """
 
     can_fuse: Callable[[Body], bool]
+    longest: int = 24
 
     def __call__(self, graph: Graph) -> Graph:
-        chains = _chains(graph, self.can_fuse)
+        chains = _chains(graph, self.can_fuse, self.longest)
 
         def rule(emitter: Emitter, graph: Graph, node: Node) -> tuple[Value | Tensor, ...] | None:
             chain = chains.get(node)
@@ -41,14 +43,16 @@ class FuseEpilogue:
         return eliminate_dead_nodes(fused)
 
 
-def _chains(graph: Graph, can_fuse: Callable[[Body], bool]) -> dict[Node, tuple[Node, ...]]:
+def _chains(
+    graph: Graph, can_fuse: Callable[[Body], bool], longest: int
+) -> dict[Node, tuple[Node, ...]]:
     """The longest fusable chain from each convolution, under its last node."""
-    chains = {}
+    chains: dict[Node, tuple[Node, ...]] = {}
     for node in graph.nodes:
         if not isinstance(node.op, _ANCHORS):
             continue
-        chain = (node,)
-        while (following := _next(graph, chain[-1])) is not None:
+        chain: tuple[Node, ...] = (node,)
+        while len(chain) < longest and (following := _next(graph, chain[-1])) is not None:
             if not can_fuse(_body((*chain, following))[0]):
                 break
             chain = (*chain, following)

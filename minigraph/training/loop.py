@@ -54,7 +54,7 @@ def evaluate(model: mg.Executable, dataset: ArrayDataset, batch_size: int) -> Ev
     matrix = ConfusionMatrix(dataset.classes, dataset.void_label, dataset.class_names)
     total, weight = 0.0, 0
     for batch in batches(dataset, batch_size):
-        out = model(**batch)
+        out = model(batch)
         valid = batch["label"].size
         if dataset.void_label is not None:
             valid = int((batch["label"] != dataset.void_label).sum())
@@ -88,7 +88,7 @@ def train_epochs(
         for batch in batches(
             train, batch_size, seed=seed, epoch=epoch, shuffle=True, drop_last=True, augment=augment
         ):
-            step(**batch, out=out)
+            step(batch, out=out)
             losses.append(float(out["loss"]))
             progress.step(losses[-1], len(losses) * batch_size / (time.perf_counter() - start))
         seconds = time.perf_counter() - start

@@ -62,7 +62,7 @@ class RunFolder:
         chosen = np.linspace(0, len(dataset) - 1, min(count, len(dataset))).round().astype(int)
         shown = dataset.subset(chosen)
         (batch,) = batches(shown, len(shown))
-        predicted = model(**batch)["prediction"]
+        predicted = model(batch)["prediction"]
         if dataset.is_segmentation:
             picture = segmentation_picture(
                 shown.images, shown.labels, predicted, dataset.class_names,

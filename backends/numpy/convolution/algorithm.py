@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from minigraph.backends.numpy.workers import Workers
 
+from minigraph.backends.numpy.workers import Workers
 from minigraph.ops.geometry import ConvGeometry
 
 Kernel = Callable[[], object]

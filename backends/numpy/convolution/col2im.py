@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+
 from minigraph.backends.numpy.convolution.algorithm import ConvAlgorithm, Epilogue, Kernel
 from minigraph.backends.numpy.convolution.columns import Span, slices
 from minigraph.backends.numpy.convolution.cost import (
@@ -45,7 +46,6 @@ from minigraph.backends.numpy.convolution.tiling import (
 )
 from minigraph.backends.numpy.convolution.workspace import WorkspaceLayout
 from minigraph.backends.numpy.workers import Workers
-
 from minigraph.ops.geometry import ConvGeometry
 
 MIN_COLUMNS = 256  # of a product, whose many rows are the weights: each is packed once for them

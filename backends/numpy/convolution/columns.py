@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-from minigraph.backends.numpy.convolution.algorithm import Kernel
 from numpy.lib.stride_tricks import as_strided
 
+from minigraph.backends.numpy.convolution.algorithm import Kernel
 from minigraph.ops.geometry import ConvGeometry, effective_kernel
 
 

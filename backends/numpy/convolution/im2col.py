@@ -12,6 +12,7 @@ from __future__ import annotations
 from functools import partial
 
 import numpy as np
+
 from minigraph.backends.numpy.convolution.algorithm import ConvAlgorithm, Epilogue, Kernel
 from minigraph.backends.numpy.convolution.columns import Span, bind_columns, padded_shape, spans
 from minigraph.backends.numpy.convolution.cost import (
@@ -26,7 +27,6 @@ from minigraph.backends.numpy.convolution.tasks import bind_task, run_tasks
 from minigraph.backends.numpy.convolution.tiling import block_size, channel_slices
 from minigraph.backends.numpy.convolution.workspace import WorkspaceLayout
 from minigraph.backends.numpy.workers import Workers
-
 from minigraph.ops.geometry import ConvGeometry
 
 

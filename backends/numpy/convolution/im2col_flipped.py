@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 import numpy as np
+
 from minigraph.backends.numpy.convolution import im2col
 from minigraph.backends.numpy.convolution.algorithm import ConvAlgorithm, Epilogue, Kernel
 from minigraph.backends.numpy.convolution.columns import slices
@@ -14,7 +15,6 @@ from minigraph.backends.numpy.convolution.tasks import bind_task
 from minigraph.backends.numpy.convolution.transposed import has_transposed, transposed_geometry
 from minigraph.backends.numpy.convolution.workspace import aligned_bytes
 from minigraph.backends.numpy.workers import Task, Workers
-
 from minigraph.ops.geometry import ConvGeometry
 
 WEIGHT_CHUNK = 32  # output channels of a copy, so that its source stays in cache

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+
 from minigraph.backends.numpy.convolution.algorithm import ConvAlgorithm, Epilogue, Kernel
 from minigraph.backends.numpy.convolution.columns import (
     Span,
@@ -41,7 +42,6 @@ from minigraph.backends.numpy.convolution.tiling import (
 )
 from minigraph.backends.numpy.convolution.workspace import WorkspaceLayout
 from minigraph.backends.numpy.workers import Task, Workers
-
 from minigraph.ops.geometry import ConvGeometry
 
 SMALL_WEIGHT_BYTES = 1 << 19  # up to here several accumulators of its size stay in cache

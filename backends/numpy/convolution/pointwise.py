@@ -12,6 +12,7 @@ from __future__ import annotations
 from functools import partial
 
 import numpy as np
+
 from minigraph.backends.numpy.convolution.algorithm import ConvAlgorithm, Epilogue, Kernel
 from minigraph.backends.numpy.convolution.columns import slices
 from minigraph.backends.numpy.convolution.cost import (
@@ -23,7 +24,6 @@ from minigraph.backends.numpy.convolution.errors import direct_error
 from minigraph.backends.numpy.convolution.tasks import bind_task, run_tasks
 from minigraph.backends.numpy.convolution.tiling import MIN_COLUMNS, MIN_TASKS, evenly
 from minigraph.backends.numpy.workers import Workers
-
 from minigraph.ops.geometry import ConvGeometry
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 import numpy as np
+
 from minigraph.backends.numpy.convolution.algorithm import Kernel
 
 SMALL_PRODUCT = 1_000_000  # multiplications: up to here OpenBLAS skips packing its operands

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-from minigraph.backends.numpy.convolution.algorithm import Kernel
 
+from minigraph.backends.numpy.convolution.algorithm import Kernel
 from minigraph.ops.geometry import ConvGeometry, Pair
 
 LONG_STRIDE = 8  # from here on a copy runs along the positions of a row, not along its outputs

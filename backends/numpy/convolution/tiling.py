@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from minigraph.backends.numpy.convolution.columns import slices
-
 from minigraph.ops.geometry import ConvGeometry
 
 BLOCK_BYTES = 1 << 20  # of columns: about half of a core's second-level cache

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+
 from minigraph.backends.numpy.convolution.algorithm import ConvAlgorithm, Epilogue, Kernel
 from minigraph.backends.numpy.convolution.columns import slices
 from minigraph.backends.numpy.convolution.cost import (
@@ -49,7 +50,6 @@ from minigraph.backends.numpy.convolution.winograd_transforms import (
 )
 from minigraph.backends.numpy.convolution.workspace import WorkspaceLayout
 from minigraph.backends.numpy.workers import Task, Workers
-
 from minigraph.ops.geometry import ConvGeometry
 
 BLOCK_BYTES = 2 << 20  # of all temporaries of a block

@@ -13,6 +13,8 @@ from __future__ import annotations
 from functools import partial
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
+
 from minigraph.backends.numpy.convolution.algorithm import Kernel
 from minigraph.backends.numpy.convolution.columns import bind_padding
 from minigraph.backends.numpy.convolution.winograd_transforms import (
@@ -21,8 +23,6 @@ from minigraph.backends.numpy.convolution.winograd_transforms import (
     TAPS,
     input_transform,
 )
-from numpy.lib.stride_tricks import as_strided
-
 from minigraph.ops.geometry import ConvGeometry
 
 

@@ -26,6 +26,7 @@ from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
+
 from minigraph.backends.numpy.convolution.algorithm import Kernel
 
 OUTPUTS = 4
