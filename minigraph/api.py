@@ -20,7 +20,7 @@ from minigraph.replay import FunctionSource, GraphSource, Source
 from minigraph.serialization import load_model
 from minigraph.state import ModelState
 
-_CALL_ARGUMENTS = ("self", "out", "fetch", "runs")  # exe(out=...), exe.profile(runs=...)
+_CALL_ARGUMENTS = ("out", "fetch", "runs")  # exe(out=...), exe.profile(runs=...)
 
 
 def compile(

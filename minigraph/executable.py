@@ -140,12 +140,13 @@ class Executable:
     def _specialise(
         self, specs: Mapping[str, TensorSpec], outputs: tuple[str, ...] | None
     ) -> Specialisation:
-        key = (tuple(sorted(f"{name}: {spec}" for name, spec in specs.items())), outputs)
+        key = (tuple(specs.values()), outputs)  # always in the order in which they were declared
         if key in self._known:
             self._known.move_to_end(key)
             return self._known[key]
         if self._known:
-            _LOG.info("compiling for %s, outputs %s", key[0], outputs or "as declared")
+            given = ", ".join(f"{name}: {spec}" for name, spec in specs.items())
+            _LOG.info("compiling for %s, outputs %s", given, outputs or "as declared")
         special = self._make(specs, outputs)
         self._known[key] = special
         if len(self._known) > _KEPT_SPECIALISATIONS:
@@ -252,7 +253,7 @@ def _call_spec(name: str, array: Any, declared: TensorSpec) -> TensorSpec:
         raise InputError(
             f"Expected {declared.ndim} axes for {name!r} ({declared}), got shape {list(shape)}"
         )
-    return declared.with_shape(shape)
+    return declared if shape == declared.shape else declared.with_shape(shape)
 
 
 def _follow(
@@ -264,6 +265,8 @@ def _follow(
     height and width of the image that is there: the first axes go together, and the others counted
     from the last.
     """
+    if all(spec is declared[name] for name, spec in given.items()):
+        return dict(declared)
     sizes: dict[tuple[int, int], set[int]] = {}
     for name, spec in given.items():
         for place, new in zip(_places(declared[name]), spec.shape, strict=True):

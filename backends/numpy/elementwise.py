@@ -65,7 +65,8 @@ def _bind_relu(binding: Binding) -> Call:
 
 def _zeros_part(shape: tuple[int, ...], dtype: Any) -> tuple[tuple[int, ...], Any]:
     whole = np.broadcast_to(np.zeros((), bool), shape)  # a shape to index, without memory
-    return (max(whole[(*block, ...)].size for block in blocks_of(shape)),), dtype
+    largest = max(take_block(whole, block, whole.ndim).size for block in blocks_of(shape))
+    return (largest,), dtype
 
 
 def _relu_workspace(op: Any, inputs: tuple[TensorSpec, ...]) -> int:

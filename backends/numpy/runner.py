@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from functools import cached_property
 
 import numpy as np
-from threadpoolctl import ThreadpoolController
+from threadpoolctl import LibController, ThreadpoolController
 
 from minigraph.backend import ALIGNMENT, Memory, Program, Slot, Step
 from minigraph.backends.numpy.kernel import Binding, Call, Kernel
@@ -22,7 +22,8 @@ class _OneBlasThread:
     """BLAS on one thread while any runner runs: the workers share out every kernel instead.
 
     The limit is the process's, and runs of clones overlap: the first to start sets it, the last
-    to finish restores what was before.
+    to finish restores what was before. (The libraries are set directly: threadpoolctl's own context
+    manager leaves cyclic garbage behind in every call.)
     """
 
     def __init__(self) -> None:
@@ -30,20 +31,25 @@ class _OneBlasThread:
         self._running = 0
 
     @cached_property
-    def _blas(self) -> ThreadpoolController:
-        return ThreadpoolController().select(user_api="blas")
+    def _libraries(self) -> list[LibController]:
+        return ThreadpoolController().select(user_api="blas").lib_controllers
 
     def __enter__(self) -> None:
         with self._lock:
             if self._running == 0:
-                self._limiter = self._blas.limit(limits=1)
+                self._before = [library.num_threads for library in self._libraries]
+                self._set([1] * len(self._before))
             self._running += 1
 
     def __exit__(self, *_: object) -> None:
         with self._lock:
             self._running -= 1
             if self._running == 0:
-                self._limiter.restore_original_limits()
+                self._set(self._before)
+
+    def _set(self, threads: list[int]) -> None:
+        for library, count in zip(self._libraries, threads, strict=True):
+            library.set_num_threads(count)
 
 
 ONE_BLAS_THREAD = _OneBlasThread()

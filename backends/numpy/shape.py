@@ -6,17 +6,28 @@ from functools import partial
 
 import numpy as np
 
-from minigraph.backends.numpy.kernel import Binding, Call, Kernel, in_parallel, in_sequence, simple
+from minigraph.backends.numpy.kernel import (
+    Binding,
+    Call,
+    Kernel,
+    blocks_of,
+    in_parallel,
+    in_sequence,
+    simple,
+    take_block,
+)
 from minigraph.ir.constant import Full
 from minigraph.ir.spec import TensorSpec
 from minigraph.ops import broadcast, control, reduce, shape
 
 
 def _copy(target: np.ndarray, source: np.ndarray) -> list[Call]:
-    """Copies of the leading axis's slices, so that threads can share a large copy."""
-    if target.ndim == 0 or target.size < 1 << 16 or target.shape[0] == 1:
-        return [partial(np.copyto, target, source)]
-    return [partial(np.copyto, t, s) for t, s in zip(target, source, strict=True)]
+    """Copies of blocks, so that threads can share a large copy."""
+    ndim = target.ndim
+    return [
+        partial(np.copyto, take_block(target, block, ndim), take_block(source, block, ndim))
+        for block in blocks_of(target.shape)
+    ]
 
 
 def _bind_full(binding: Binding) -> Call:

@@ -70,10 +70,10 @@ def _expression(text: str) -> ast.expr:
 
 
 def _keywords(call: ast.Call, classes: Mapping[str, type]) -> dict[str, Any]:
-    values = {}
+    values: dict[str, Any] = {}
     for keyword in call.keywords:
-        if keyword.arg is None:
-            raise ParseError("Expected 'key=value', got '**'")
+        if keyword.arg is None or keyword.arg in values:
+            raise ParseError(f"Expected 'key=value' once each, got {keyword.arg or '**'!r}")
         values[keyword.arg] = _value(keyword.value, classes)
     return values
 

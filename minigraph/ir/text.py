@@ -12,6 +12,7 @@ from minigraph.ir.attributes import construct, parse_attributes
 from minigraph.ir.constant import Constant
 from minigraph.ir.errors import ParseError, SpecError, VerifyError
 from minigraph.ir.graph import NAME, Graph, Node, Role, State, Value
+from minigraph.ir.op import Op
 from minigraph.ir.spec import TensorSpec
 from minigraph.ir.verify import verify
 
@@ -105,6 +106,8 @@ class _Parser:
         inputs = tuple(self.operand(part) for part in _split(found[3]))
         attributes = parse_attributes(found[4] or "", self.classes)
         op = construct(found[2], attributes, self.classes)
+        if not isinstance(op, Op):
+            self.expected("an operation", found[2])
         outputs = tuple(self.define(part) for part in _split(found[1]))
         self.nodes.append(Node(op, inputs, outputs))
 

@@ -38,9 +38,11 @@ def _check_node(graph: Graph, node: Node, bound: set[Value], names: set[str]) ->
     for value in node.inputs:
         if value not in bound:
             return f"%{value.name} is used before it is defined"
+    own: set[str] = set()
     for value in node.outputs:
-        if value in bound or value.name in names:
+        if value in bound or value.name in names or value.name in own:
             return f"%{value.name} is defined twice"
+        own.add(value.name)
     if isinstance(node.op, Constant) and (problem := _check_constant(graph, node.op)):
         return problem
     try:

@@ -301,8 +301,11 @@ def getitem(x: Tensor, index: Any) -> Tensor:
     dropped = []
     for axis, part in enumerate(parts):
         if isinstance(part, slice):
-            bounds = (part.start, part.stop, part.step)
-            slices.append(tuple(None if b is None else integer(b, "a slice") for b in bounds))
+            start, stop, step = (
+                None if bound is None else integer(bound, "a slice")
+                for bound in (part.start, part.stop, part.step)
+            )
+            slices.append((start, stop, step))
         elif is_integer(part) and not isinstance(part, bool):
             part = integer(part, "an index")
             if axis < x.ndim and not -x.shape[axis] <= part < x.shape[axis]:
