@@ -147,15 +147,23 @@ def build_graph(fn: ModelFunction, inputs: Mapping[str, TensorSpec]) -> Graph:
             builder.output(name, tensor)
     except MinigraphError as error:
         raise _located(error) from None
+    except AttributeError as error:
+        if error.name != "builder":  # an operation was given something else than a tensor
+            raise
+        wrong = BuilderError(f"Expected a tensor, got {type(error.obj).__name__}: {error.obj!r}")
+        raise _located(wrong.with_traceback(error.__traceback__)) from None
     return builder.build()
 
 
 def _check_parameters(fn: ModelFunction, tensors: Mapping[str, Tensor]) -> None:
+    signature = inspect.signature(fn)
     try:
-        inspect.signature(fn).bind(**tensors)
-    except TypeError as error:
+        signature.bind(**tensors)
+    except TypeError:
+        name = getattr(fn, "__name__", type(fn).__name__)
         raise BuilderError(
-            f"Expected a model function that takes {', '.join(tensors)}, got {error}{_defined(fn)}"
+            f"Expected a model function that takes {', '.join(tensors)}, got {name}{signature}"
+            f"{_defined(fn)}"
         ) from None
 
 

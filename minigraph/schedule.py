@@ -1,7 +1,7 @@
 """The order of a graph's nodes: what runs once, what runs in every call, and when state may change.
 
 A new state may share memory with the old one only after the last reader of the old, and after
-every node that may refuse its values. Nodes that feed updates alone are free to move: each chain
+every node that may refuse its values. The last nodes before an update are free to move: each chain
 of them runs as soon as those conditions and its inputs allow, so that a gradient is consumed
 where it is made, and as late as its end, so that nothing is computed and kept waiting.
 """
@@ -31,7 +31,7 @@ def make_schedule(graph: Graph) -> Schedule:
     roots = _roots(graph)
     cached, reads_state = _cached_nodes(graph)
     steps = [n for n in graph.nodes if n not in cached and not n.op.is_view]
-    movable = _feeding_updates_alone(graph)
+    movable = _movable(graph, steps, roots)
     times = _times(graph, steps, roots, movable)
     order = sorted(range(len(steps)), key=lambda i: (times[steps[i]], steps[i] in movable, i))
     return Schedule(
@@ -64,6 +64,35 @@ def _cached_nodes(graph: Graph) -> tuple[set[Node], bool]:
             cached.add(node)
     reads_state = any(value in states for node in cached for value in node.inputs)
     return cached, reads_state or bool(states and cached)
+
+
+def _movable(graph: Graph, steps: list[Node], roots: dict[Value, Value]) -> set[Node]:
+    """The last nodes of each update, and what they need of state alone.
+
+    These are nodes that feed updates alone, whose readers are movable, and that make a new state,
+    or have one reader, or depend on no input (a learning rate that all updates share, say). The
+    rest of the backward pass keeps its place: it is built in an order that suits it.
+    """
+    unneeded = _feeding_updates_alone(graph)
+    from_inputs = set(graph.inputs)
+    for node in graph.nodes:
+        if any(value in from_inputs for value in node.inputs):
+            from_inputs.update(node.outputs)
+    written = {roots.get(value, value) for value in graph.updates.values()}
+    readers: dict[Value, list[Node]] = {}
+    for node in steps:
+        for root in {roots.get(value, value) for value in node.inputs}:
+            readers.setdefault(root, []).append(node)
+    movable: set[Node] = set()
+    for node in reversed(steps):
+        if node not in unneeded:
+            continue
+        users = [user for value in node.outputs for user in readers.get(value, ())]
+        ends = any(value in written for value in node.outputs)
+        free = not any(value in from_inputs for value in node.inputs)
+        if (ends or free or len(users) == 1) and movable.issuperset(users):
+            movable.add(node)
+    return movable
 
 
 def _feeding_updates_alone(graph: Graph) -> set[Node]:

@@ -49,6 +49,8 @@ def can_fuse(body: Body) -> bool:
 def _algorithms(op: Any, inputs: tuple[TensorSpec, ...], threads: int) -> tuple[Algorithm, ...]:
     geometry = op.geometry(*inputs)
     dtype = inputs[0].dtype.numpy
+    if geometry.batch == 0:
+        return (Algorithm("empty"),)
     return tuple(
         Algorithm(
             name=algorithm.name,
@@ -67,6 +69,8 @@ def _bind_conv(
     operands: Sequence[np.ndarray],
     epilogue: Epilogue | None,
 ) -> Call:
+    if binding.algorithm == "empty":
+        return partial(binding.output.fill, 0)  # of no images: no output, a weight gradient of 0
     specs = [TensorSpec(a.shape, DType.of(a.dtype)) for a in operands]
     algorithm = next(a for a in DIRECTIONS[type(op)] if a.name == binding.algorithm)
     left, right = operands

@@ -93,12 +93,17 @@ def _bind_argmax(binding: Binding) -> Call:
     (x,), out = binding.inputs, binding.output
     axis = binding.op.axis % x.ndim
     planes = np.moveaxis(x, axis, 0)
-    best, larger = carve(binding.workspace, (planes.shape[1:], x.dtype), (planes.shape[1:], bool))
+    shape = planes.shape[1:]
+    best, larger, number = carve(binding.workspace, (shape, x.dtype), (shape, bool), (shape, bool))
     positions = out.reshape(planes.shape[1:])
     calls: list[Call] = [partial(np.copyto, best, planes[0]), partial(positions.fill, 0)]
     for k in range(1, len(planes)):
         calls += [
-            partial(np.greater, planes[k], best, out=larger),
+            # A NaN is larger than any number, and the first one stays.
+            partial(np.less_equal, planes[k], best, out=larger),
+            partial(np.logical_not, larger, out=larger),
+            partial(np.equal, best, best, out=number),
+            partial(np.logical_and, larger, number, out=larger),
             partial(np.copyto, best, planes[k], where=larger),
             partial(np.copyto, positions, k, where=larger),
         ]
@@ -109,7 +114,7 @@ def _argmax_workspace(op: Any, inputs: tuple[TensorSpec, ...]) -> int:
     (x,) = inputs
     axis = op.axis % x.ndim
     shape = [size for a, size in enumerate(x.shape) if a != axis]
-    return carved_bytes((shape, x.dtype.numpy), (shape, bool))
+    return carved_bytes((shape, x.dtype.numpy), (shape, bool), (shape, bool))
 
 
 KERNELS: dict[type, Kernel] = {

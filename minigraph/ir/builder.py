@@ -190,17 +190,22 @@ class Builder:
         return self.emit(Full(value, shape, dtype), name="full")[0]
 
     def tensor(self, operand: Any, beside: Tensor | None = None) -> Tensor:
-        """Normalise an operand: a Tensor of this builder, a Python scalar (weak), or an array."""
+        """Normalise an operand: a Tensor of this builder, an array, or numbers (weak) and lists."""
         if isinstance(operand, Tensor):
             self._check_owned(operand)
             return operand
-        if isinstance(operand, np.generic):
+        kind = DType.FLOAT32 if beside is None else beside.dtype
+        if isinstance(operand, np.generic | np.ndarray) and operand.ndim == 0:
             operand = operand.item()  # weak like Python's: np.sqrt(2) must not widen to float64
         if isinstance(operand, bool | int | float):
-            dtype = scalar_dtype(operand, DType.FLOAT32 if beside is None else beside.dtype)
-            return self.full((), operand, dtype)
-        if isinstance(operand, np.ndarray | list | tuple):
+            return self.full((), operand, scalar_dtype(operand, kind))
+        if isinstance(operand, np.ndarray):
             return self.constant(operand)
+        if isinstance(operand, list | tuple):
+            listed = np.asarray(operand)
+            if listed.dtype.kind in "biuf" and listed.size:  # weak like the numbers in it
+                dtype = scalar_dtype(listed.flat[0].item(), kind)
+                return self.constant(listed.astype(dtype.numpy))
         raise BuilderError(
             f"Expected a tensor, a number or an array, got {type(operand).__name__}: {operand!r}"
         )

@@ -240,6 +240,8 @@ def _check_operands(a: TensorSpec, b: TensorSpec, first: str, second: str) -> No
     for spec, what in ((a, first), (b, second)):
         if spec.ndim != 4:
             raise SpecError(f"Expected 4 axes for the {what}, got {spec}")
+        if spec.shape[1] < 1:
+            raise SpecError(f"Expected at least one channel for the {what}, got {spec}")
         if not spec.dtype.is_floating:
             raise SpecError(f"Expected a floating dtype for the {what}, got {spec}: cast it first")
     if a.dtype is not b.dtype:

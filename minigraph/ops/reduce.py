@@ -65,7 +65,7 @@ class Max(Op):
 
 @dataclass(frozen=True)
 class ArgMax(Op):
-    """Position of the first largest element along one axis, as int64."""
+    """Position of the first largest element along one axis, as int64; a NaN is the largest."""
 
     axis: int
     keepdims: bool = False
