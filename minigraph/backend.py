@@ -24,6 +24,11 @@ ENTRY_POINT_GROUP = "minigraph.backends"
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector of today's CPUs
 
 
+def aligned(size: int) -> int:
+    """``size`` in bytes, rounded up to whole cache lines."""
+    return -(-size // ALIGNMENT) * ALIGNMENT
+
+
 @dataclass(frozen=True, slots=True)
 class Supported:
     """The backend can."""

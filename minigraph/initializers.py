@@ -109,16 +109,22 @@ class Bilinear:
 
     For stride ``s`` the kernel of size ``2 s - s % 2`` with padding ``(R - s + 1) // 2``
     interpolates (Long, Shelhamer and Darrell 2015, arXiv:1411.4038, section 3.3). Channels stay
-    apart: the weight is zero off the diagonal.
+    apart: each input channel reaches the output channel of its number within its group.
     """
 
     def __call__(self, spec: TensorSpec, generator: np.random.Generator) -> np.ndarray:
         if spec.ndim != 4:
             raise SpecError(f"Expected a weight (K,C,R,S), got {spec}")
+        inputs, outputs = spec.shape[:2]
+        if inputs % outputs:
+            raise SpecError(
+                f"Expected as many input as output channels in each group, got {inputs} inputs "
+                f"and {outputs} outputs a group"
+            )
         kernel = np.outer(_tent(spec.shape[2]), _tent(spec.shape[3]))
         weight = np.zeros(spec.shape)
-        for channel in range(min(spec.shape[:2])):
-            weight[channel, channel] = kernel
+        for channel in range(inputs):
+            weight[channel, channel % outputs] = kernel
         return weight.astype(spec.dtype.numpy)
 
 

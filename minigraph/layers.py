@@ -199,7 +199,7 @@ def _random_key(x: Tensor) -> Tensor:
 def _layer(x: Tensor, name: str | None, kind: str) -> Iterator[None]:
     """The layer's scope; an error that no node explains gets the layer's name."""
     builder = x.builder
-    with builder.scope(name or builder.unique_scope(kind)):
+    with builder.layer_scope(name, kind):
         try:
             yield
         except SpecError as error:

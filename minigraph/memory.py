@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from minigraph.algorithms import Choice
-from minigraph.backend import ALIGNMENT, Memory, Slot
+from minigraph.backend import ALIGNMENT, Memory, Slot, aligned
 from minigraph.ir.graph import Graph, Node, Value
 from minigraph.ir.spec import TensorSpec
 from minigraph.schedule import Schedule, make_schedule
@@ -50,11 +50,6 @@ class MemoryPlan:
         ]
         lines += [f"  {size:>14,} B  {name}" for name, size in self.peak_values[:10]]
         return "\n".join(lines)
-
-
-def aligned(size: int) -> int:
-    """``size`` rounded up to whole cache lines."""
-    return -(-size // ALIGNMENT) * ALIGNMENT
 
 
 def plan_memory(graph: Graph, choices: Mapping[Node, Choice]) -> MemoryPlan:

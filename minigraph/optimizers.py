@@ -38,15 +38,16 @@ class Optimizer(ABC):
 
 
 class Variables:
-    """The optimiser's state within one graph: shared scalars, and slots of one parameter."""
+    """The optimiser's state for one parameter: its slots, and scalars that all parameters share."""
 
-    def __init__(self, builder: Builder, learning_rate: float) -> None:
+    def __init__(self, builder: Builder, parameter: str, learning_rate: float) -> None:
         self._builder = builder
-        self._rate = self.scalar("learning_rate", learning_rate)
+        self._parameter = parameter
+        self._rate = learning_rate
 
-    def learning_rate(self, beside: Tensor) -> Tensor:
-        """The learning rate in the dtype of a parameter."""
-        return cast(self._rate, beside.dtype)
+    def learning_rate(self) -> Tensor:
+        """The learning rate, a float64 scalar."""
+        return self.scalar("learning_rate", self._rate)
 
     def scalar(self, name: str, start: float) -> Tensor:
         """A shared float64 scalar called ``optimizer.<name>``."""
@@ -65,10 +66,10 @@ class Variables:
             self._builder.update(state, state * base)
         return state * base
 
-    def slot(self, name: str, parameter: Tensor) -> Tensor:
-        """A zero-initialised variable of the parameter's spec."""
+    def slot(self, name: str, like: Tensor) -> Tensor:
+        """A zero-initialised variable of the parameter's, with the spec of ``like``."""
         with self._builder.absolute_scope("optimizer", name):
-            return self._builder.state(parameter.name, parameter.spec, Role.SLOT, Constant(0.0))
+            return self._builder.state(self._parameter, like.spec, Role.SLOT, Constant(0.0))
 
     def assign(self, slot: Tensor, new: Tensor) -> Tensor:
         """Give a slot its next value, and return that."""
@@ -83,7 +84,8 @@ class SGD(Optimizer):
     learning_rate: float
 
     def update(self, parameter: Tensor, gradient: Tensor, variables: Variables) -> Tensor:
-        return parameter - variables.learning_rate(parameter) * gradient
+        rate = cast(variables.learning_rate(), parameter.dtype)
+        return parameter - rate * gradient
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ class Momentum(Optimizer):
 
     def update(self, parameter: Tensor, gradient: Tensor, variables: Variables) -> Tensor:
         velocity = variables.slot("velocity", parameter)
-        step = variables.learning_rate(parameter) * gradient
+        step = cast(variables.learning_rate(), parameter.dtype) * gradient
         return parameter + variables.assign(velocity, velocity * self.momentum - step)
 
 
@@ -115,9 +117,8 @@ class AdaGrad(Optimizer):
     def update(self, parameter: Tensor, gradient: Tensor, variables: Variables) -> Tensor:
         squares = variables.slot("squares", parameter)
         total = variables.assign(squares, squares + gradient * gradient)
-        return (
-            parameter - variables.learning_rate(parameter) / (self.delta + sqrt(total)) * gradient
-        )
+        rate = cast(variables.learning_rate(), parameter.dtype)
+        return parameter - rate / (self.delta + sqrt(total)) * gradient
 
 
 @dataclass(frozen=True)
@@ -142,22 +143,28 @@ class Adam(Optimizer):
         v = variables.assign(second, second * self.beta2 + squared * (1.0 - self.beta2))
         correction1 = 1.0 - variables.power("beta1_power", self.beta1)
         correction2 = sqrt(1.0 - variables.power("beta2_power", self.beta2))
-        rate = cast(variables.scalar("learning_rate", 0.0) * correction2 / correction1, m.dtype)
+        rate = cast(variables.learning_rate() * correction2 / correction1, m.dtype)
         epsilon = cast(correction2 * self.epsilon, m.dtype)
         return parameter - rate * m / (sqrt(v) + epsilon)
 
 
 def add_updates(graph: Graph, optimizer: Optimizer) -> Graph:
-    """Give every parameter with a gradient its next value."""
+    """Give every parameter with a gradient its next value.
+
+    The rule is computed, and slots are kept, in float32 at least: the epsilons of a 16-bit rule
+    would vanish.
+    """
     builder = new_builder(graph)
-    variables = Variables(builder, optimizer.learning_rate)
     for state in graph.state:
         name = gradient_name(state.name)
         if name not in graph.outputs:
             continue
         parameter, gradient = builder.wrap(state.value), builder.wrap(graph.outputs[name])
+        wide = parameter.dtype.accumulator
+        variables = Variables(builder, state.name, optimizer.learning_rate)
         with builder.absolute_scope("update", state.name):
-            builder.update(parameter, optimizer.update(parameter, gradient, variables))
+            new = optimizer.update(cast(parameter, wide), cast(gradient, wide), variables)
+            builder.update(parameter, cast(new, parameter.dtype))
     return builder.build()
 
 

@@ -74,6 +74,8 @@ def _relu_workspace(op: Any, inputs: tuple[TensorSpec, ...]) -> int:
 
 
 def _leaky_relu(op: ops.LeakyRelu, inputs: list[np.ndarray], out: np.ndarray) -> list[Call]:
+    if op.slope == 0.0:  # 0 times infinity is not 0
+        return [partial(np.maximum, inputs[0], np.zeros((), out.dtype), out=out)]
     pick = np.maximum if op.slope <= 1.0 else np.minimum
     slope = np.array(op.slope, out.dtype)
     return [partial(np.multiply, inputs[0], slope, out=out), partial(pick, inputs[0], out, out=out)]

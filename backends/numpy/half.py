@@ -11,12 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from minigraph.backend import Algorithm
+from minigraph.backend import Algorithm, aligned
 from minigraph.backends.numpy.kernel import (
     Binding,
     Call,
     Kernel,
-    aligned,
     carve,
     carved_bytes,
     in_sequence,

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from minigraph.backend import Algorithm
+from minigraph.backend import Algorithm, aligned
 from minigraph.backends.numpy.workers import Task, Workers
 from minigraph.ir.spec import TensorSpec
 
@@ -86,10 +86,6 @@ def nbytes(shape: Sequence[int], dtype: Any) -> int:
     for length in shape:
         size *= length
     return size
-
-
-def aligned(size: int) -> int:
-    return -(-size // 64) * 64
 
 
 def blocks_of(shape: Sequence[int]) -> list[tuple[slice, ...]]:

@@ -77,7 +77,7 @@ def _bind_sum(binding: Binding) -> Call:
 
 def _bind_mean(binding: Binding) -> Call:
     out, (x,) = binding.output, binding.inputs
-    count = np.array(max(x.size // max(out.size, 1), 1), out.dtype)
+    count = np.array(x.size // max(out.size, 1), out.dtype)  # of nothing: 0 / 0, not a number
     return in_sequence([*_sum_calls(binding), partial(np.divide, out, count, out=out)])
 
 
@@ -89,32 +89,20 @@ def _bind_max(binding: Binding) -> Call:
 
 
 def _bind_argmax(binding: Binding) -> Call:
-    """Running maximum along the axis: np.argmax over an outer axis would copy the whole tensor."""
+    """np.argmax where the axis is the last; else on a copy with the axis moved there."""
     (x,), out = binding.inputs, binding.output
-    axis = binding.op.axis % x.ndim
-    planes = np.moveaxis(x, axis, 0)
-    shape = planes.shape[1:]
-    best, larger, number = carve(binding.workspace, (shape, x.dtype), (shape, bool), (shape, bool))
-    positions = out.reshape(planes.shape[1:])
-    calls: list[Call] = [partial(np.copyto, best, planes[0]), partial(positions.fill, 0)]
-    for k in range(1, len(planes)):
-        calls += [
-            # A NaN is larger than any number, and the first one stays.
-            partial(np.less_equal, planes[k], best, out=larger),
-            partial(np.logical_not, larger, out=larger),
-            partial(np.equal, best, best, out=number),
-            partial(np.logical_and, larger, number, out=larger),
-            partial(np.copyto, best, planes[k], where=larger),
-            partial(np.copyto, positions, k, where=larger),
-        ]
-    return in_sequence(calls)
+    rows = np.moveaxis(x, binding.op.axis, -1)
+    positions = out.reshape(rows.shape[:-1])
+    if rows.flags.c_contiguous:
+        return partial(np.argmax, rows, axis=-1, out=positions)
+    (moved,) = carve(binding.workspace, (rows.shape, x.dtype))
+    copy = partial(np.copyto, moved, rows)
+    return in_sequence([copy, partial(np.argmax, moved, axis=-1, out=positions)])
 
 
 def _argmax_workspace(op: Any, inputs: tuple[TensorSpec, ...]) -> int:
     (x,) = inputs
-    axis = op.axis % x.ndim
-    shape = [size for a, size in enumerate(x.shape) if a != axis]
-    return carved_bytes((shape, x.dtype.numpy), (shape, bool), (shape, bool))
+    return 0 if op.axis % x.ndim == x.ndim - 1 else carved_bytes((x.shape, x.dtype.numpy))
 
 
 KERNELS: dict[type, Kernel] = {

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from minigraph.backend import ALIGNMENT
+from minigraph.backend import ALIGNMENT, aligned
 from minigraph.ir.spec import TensorSpec
 
 
@@ -27,8 +27,7 @@ class NumpyStore:
 
     def allocate(self, name: str, spec: TensorSpec) -> None:
         """Make a variable; its content is undefined until it is written."""
-        size = -(-spec.nbytes // ALIGNMENT) * ALIGNMENT
-        memory = aligned_empty(size)[: spec.nbytes]
+        memory = aligned_empty(aligned(spec.nbytes))[: spec.nbytes]
         self._arrays[name] = memory.view(spec.dtype.numpy).reshape(spec.shape)
         self._specs[name] = spec
 

@@ -57,6 +57,15 @@ class _Job:
             if next(self._finished) == total:
                 self.all_finished.release()
 
+    def wait(self) -> None:
+        """Until every task has finished: Ctrl-C must not leave helpers at work on the arena."""
+        while True:
+            try:
+                self.all_finished.acquire()
+                return
+            except KeyboardInterrupt as interrupt:
+                self.error = interrupt
+
 
 @contextmanager
 def numpy_for_kernels() -> Iterator[None]:
@@ -92,7 +101,7 @@ class Workers:
 
     def __init__(self, threads: int) -> None:
         if threads < 1:
-            raise ValueError(f"Workers needs at least one thread.\nExpect: >= 1\nActual: {threads}")
+            raise ValueError(f"Expected at least one thread, got {threads}")
         self.threads = threads
         self._starting = threading.Lock()
         self._process = 0  # the process whose helpers are alive; 0: none yet
@@ -116,7 +125,7 @@ class Workers:
         for _ in range(min(len(tasks), self.threads) - 1):
             self._jobs.put(job)
         job.work(0)
-        job.all_finished.acquire()  # a helper that wakes up later finds nothing left, and sleeps on
+        job.wait()  # a helper that wakes up later finds nothing left, and sleeps on
         if job.error is not None:
             raise job.error
 

@@ -150,6 +150,7 @@ class Builder:
         self._initializers = dict(graph.initializers)
         self._names: dict[str, int] = dict.fromkeys((v.name for v in graph.values()), 0)
         self._known: set[Value] = set(graph.values())
+        self._layers: dict[str, int] = {}  # scopes of layers: apart from the names of values
         self._scopes: list[str] = []
         self._fixed_locations: tuple[Location, ...] | None = None
 
@@ -323,10 +324,22 @@ class Builder:
         finally:
             self._scopes = outer
 
-    def unique_scope(self, kind: str) -> str:
-        """A scope name for a layer without one: ``conv2d``, ``conv2d_1``, ..."""
-        full = self._unique(self._scoped(kind))
-        return full.rpartition(".")[2] if self._scopes else full
+    @contextmanager
+    def layer_scope(self, name: str | None, kind: str) -> Iterator[None]:
+        """The scope of one layer; without a name it is its kind and a number: ``conv2d_1``.
+
+        Raises BuilderError where a layer of that name exists in the current scope: two dropouts
+        of one name would share their mask.
+        """
+        full = self._scoped(name or kind)
+        number = self._layers[full] = self._layers.get(full, -1) + 1
+        if number and name is not None:
+            raise BuilderError(
+                f"Expected a new name for a layer, got {full!r}, which is in use: give it another "
+                "name=..., or make a parameter once and pass it to both operations to share it"
+            )
+        with self.scope(name or (f"{kind}_{number}" if number else kind)):
+            yield
 
     @contextmanager
     def at(self, locations: tuple[Location, ...]) -> Iterator[None]:

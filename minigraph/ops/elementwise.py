@@ -223,7 +223,7 @@ class LeakyRelu(Unary):
     slope: float = 0.01
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "slope", float(self.slope))
+        object.__setattr__(self, "slope", float(self.slope) + 0.0)
         if not 0 <= self.slope < math.inf:
             raise SpecError(f"Expected a finite slope of zero or more, got {self.slope}")
 

@@ -31,6 +31,8 @@ class Body:
     outputs: tuple[int, ...]
 
     def __post_init__(self) -> None:
+        if not self.instructions:
+            raise SpecError("Expected at least one instruction in a body, got none")
         for position, instruction in enumerate(self.instructions):
             if any(not 0 <= i < self.inputs + position for i in instruction.operands):
                 raise SpecError(f"Expected operands defined before instruction {position}")

@@ -19,7 +19,6 @@ from minigraph.ir.builder import Tensor
 from minigraph.ir.errors import SpecError
 from minigraph.ir.op import Cost, Cotangents, Op, Tensors, memory_cost
 from minigraph.ir.spec import DType, TensorSpec
-from minigraph.ops.broadcast import reshape
 from minigraph.ops.control import stop_gradient
 from minigraph.ops.elementwise import cast, where
 from minigraph.ops.reduce import reduce_sum
@@ -156,6 +155,6 @@ def softmax_cross_entropy(
     weights = []
     if class_weights is not None:
         weight = cast(builder.tensor(class_weights), logits.dtype.accumulator)
-        weights = [stop_gradient(reshape(weight, weight.shape))]
+        weights = [stop_gradient(weight)]
     total, weight = builder.emit(CrossEntropy(void_label), logits, labels, *weights, name=name)
     return total if reduction == "sum" else total / where(weight > 0.0, weight, 1.0)

@@ -33,15 +33,15 @@ class ChannelMoments(Op):
         # mean = sum(x) / m          dmean/dx = 1 / m
         # var = sum((x - mean)^2)/m  dvar/dx = 2 (x - mean) / m  (the mean's own share sums to 0)
         (x,), (mean, _), (g_mean, g_variance) = inputs, outputs, grads
-        per_element = x.shape[1] / x.spec.size
+        m = count(x, _all_but_channels(x), mean.dtype)
         shape = channel_shape(x)
         if g_variance is None:
-            share = reshape(g_mean * per_element, shape)
+            share = reshape(g_mean / m, shape)
             return (cast(expand(share, x.shape), x.dtype),)
         centred = cast(x, mean.dtype) - reshape(mean, shape)
-        result = centred * reshape(g_variance * (2.0 * per_element), shape)
+        result = centred * reshape(g_variance * 2.0 / m, shape)
         if g_mean is not None:
-            result = result + reshape(g_mean * per_element, shape)
+            result = result + reshape(g_mean / m, shape)
         return (cast(result, x.dtype),)
 
     def cost(self, x: TensorSpec) -> Cost:
@@ -53,6 +53,10 @@ def channel_shape(x: Tensor) -> tuple[int, ...]:
     return (1, -1, *(1,) * (x.ndim - 2))
 
 
+def _all_but_channels(x: Tensor) -> tuple[int, ...]:
+    return tuple(axis for axis in range(x.ndim) if axis != 1)
+
+
 def channel_moments(x: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and biased variance of each channel of (N,C,...)."""
     mean, variance = x.builder.emit(ChannelMoments(), x)
@@ -61,8 +65,7 @@ def channel_moments(x: Tensor) -> tuple[Tensor, Tensor]:
 
 def unbiased(variance: Tensor, x: Tensor) -> Tensor:
     """The variance of a population estimated from ``x``: times ``m / (m - 1)``."""
-    axes = tuple(axis for axis in range(x.ndim) if axis != 1)
-    m = count(x, axes, variance.dtype)
+    m = count(x, _all_but_channels(x), variance.dtype)
     return variance * (m / maximum(m - 1.0, 1.0))
 
 

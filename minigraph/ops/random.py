@@ -1,9 +1,10 @@
 """Randomness: counter-based, so that a mask is a function of key, place and position.
 
 Philox-4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"). The key is the
-user's seed; the counter is (block, step, stream): element ``i`` in logical N,H,W,C order takes lane
-``i % 4`` of block ``i // 4``. A mask is therefore the same on every backend and in every memory
-order, and the backward pass computes it again instead of keeping it.
+user's seed; the counter is (block, step, stream): element ``i``, counted row by row through the
+logical shape (N,C,H,W for images), takes lane ``i % 4`` of block ``i // 4``. A mask is therefore
+the same on every backend and in every memory order, and the backward pass computes it again
+instead of keeping it.
 """
 
 from __future__ import annotations

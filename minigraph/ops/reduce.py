@@ -31,8 +31,8 @@ class Mean(Op):
         return (x.with_shape(reduced_shape(x.shape, self.axes, self.keepdims)),)
 
     def vjp(self, inputs: Tensors, outputs: Tensors, grads: Cotangents) -> Cotangents:
-        (x,), (y,), (g,) = inputs, outputs, grads
-        return (spread(g * (y.spec.size / max(x.spec.size, 1)), x.shape, self.axes),)
+        (x,), (g,) = inputs, grads
+        return (spread(g / count(x, self.axes, x.dtype), x.shape, self.axes),)
 
     def cost(self, x: TensorSpec) -> Cost:
         return memory_cost(x.size, (x,), self.infer(x))

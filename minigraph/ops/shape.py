@@ -196,7 +196,7 @@ class Pad(Op):
     value: float = 0.0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "value", float(self.value))
+        object.__setattr__(self, "value", float(self.value) + 0.0)  # -0.0 equals 0.0: be one
         if min((*self.low, *self.high, *self.interior), default=0) < 0:
             raise SpecError(
                 f"Expected paddings of zero or more, got low={list(self.low)}, "

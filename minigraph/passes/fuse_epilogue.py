@@ -23,7 +23,7 @@ class FuseEpilogue:
     Legal where every intermediate has one use and is no output: the chain is then convex, and its
     values need no memory of their own. ``can_fuse`` is the backend's word on what it is able to
     run; ``longest`` bounds the chains, as each longer one is asked for anew. Preserves values to
-    the last bit.
+    the last bit; 16-bit floats are rounded once at the end instead of after each op.
     """
 
     can_fuse: Callable[[Body], bool]

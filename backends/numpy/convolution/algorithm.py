@@ -11,13 +11,13 @@ import numpy as np
 from minigraph.backends.numpy.workers import Workers
 from minigraph.ops.geometry import ConvGeometry
 
-Kernel = Callable[[], object]
+Call = Callable[[], object]
 """A bound kernel: every view is made already; calling it runs prepared NumPy calls."""
 
 Block = tuple[slice, slice, slice]
 """Images, channels and rows of an output: `output[block]` is a view of (n, c, rows, width)."""
 
-Epilogue = Callable[[Block], Kernel]
+Epilogue = Callable[[Block], Call]
 """Binds what is to be done to one block of the output as soon as it is complete.
 
 Called at bind time once or more for every block; the blocks of a kernel tile the output. The
@@ -44,7 +44,7 @@ class Bind(Protocol):
         workspace: np.ndarray,
         workers: Workers,
         epilogue: Epilogue | None = None,
-    ) -> Kernel: ...
+    ) -> Call: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from functools import partial
 
 import numpy as np
 
-from minigraph.backends.numpy.convolution.algorithm import ConvAlgorithm, Epilogue, Kernel
+from minigraph.backends.numpy.convolution.algorithm import Call, ConvAlgorithm, Epilogue
 from minigraph.backends.numpy.convolution.columns import Span, slices
 from minigraph.backends.numpy.convolution.cost import (
     CALL_SECONDS,
@@ -101,10 +101,10 @@ def bind_products(
     span: Span,
     columns: np.ndarray,
     gathered: np.ndarray,
-) -> list[Kernel]:
+) -> list[Call]:
     """columns = w^T @ gy of a block, for the columns of weight (k, (c, r, s)) that are given."""
     groups, width = geometry.groups, geometry.out_width
-    calls: list[Kernel] = []
+    calls: list[Call] = []
     if span.image_count == 1:
         block = gy[span.images.start].reshape(geometry.out_channels, -1)
         block = block[:, span.rows.start * width : span.rows.stop * width]
@@ -129,7 +129,7 @@ def bind(
     workspace: np.ndarray,
     workers: Workers,
     epilogue: Epilogue | None = None,
-) -> Kernel:
+) -> Call:
     """Input gradient of gy and w."""
     plan = tiling(geometry, right.itemsize)
     _, private = layout(geometry, right.itemsize).carve(workspace, right.dtype, workers.threads)
@@ -137,12 +137,12 @@ def bind(
     positions = geometry.kernel[0] * geometry.kernel[1]
     apart, (height, width) = windows_are_apart(geometry), padded_size(geometry)
 
-    def calls(images: slice, channels: slice, worker: int) -> list[Kernel]:
+    def calls(images: slice, channels: slice, worker: int) -> list[Call]:
         column_buffer, gathered, sum_buffer, addend = private[worker]
         gx = output[images, channels]
         shape = (height, *gx.shape[:2], width)
         total = gx if apart else sum_buffer[: math.prod(shape)].reshape(shape)
-        calls: list[Kernel] = []
+        calls: list[Call] = []
         if not (apart and windows_cover(geometry)):
             calls.append(partial(total.fill, 0))
         chunk = weight

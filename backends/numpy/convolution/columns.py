@@ -17,7 +17,7 @@ from functools import partial
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from minigraph.backends.numpy.convolution.algorithm import Kernel
+from minigraph.backends.numpy.convolution.algorithm import Call
 from minigraph.ops.geometry import ConvGeometry, effective_kernel
 
 
@@ -77,7 +77,7 @@ def padded_shape(geometry: ConvGeometry, images: int, rows: int, channels: int) 
     return (images, channels, touched_rows(geometry, rows), touched_width(geometry))
 
 
-def bind_padding(source: np.ndarray, target: np.ndarray, top: int, left: int) -> list[Kernel]:
+def bind_padding(source: np.ndarray, target: np.ndarray, top: int, left: int) -> list[Call]:
     """Copies `source` with its corner at (-top, -left) of itself into `target`, zeros around it.
 
     Both are (n, c, height, width); target (i, j) is source (i + top, j + left), where that exists.
@@ -95,7 +95,7 @@ def bind_padding(source: np.ndarray, target: np.ndarray, top: int, left: int) ->
         target[:, :, rows, : columns.start],
         target[:, :, rows, columns.stop :],
     )
-    calls: list[Kernel] = [partial(border.fill, 0) for border in borders if border.size]
+    calls: list[Call] = [partial(border.fill, 0) for border in borders if border.size]
     return [*calls, partial(np.copyto, target[:, :, rows, columns], inside)]
 
 
@@ -105,7 +105,7 @@ def bind_columns(
     span: Span,
     padded: np.ndarray,
     columns: np.ndarray,
-) -> tuple[list[Kernel], np.ndarray]:
+) -> tuple[list[Call], np.ndarray]:
     """Calls that make the columns of a block, and their matrix (channels * R * S, n * i * j).
 
     `x` may be a slice of the channels. `padded` and `columns` are flat buffers, large enough.
@@ -114,7 +114,7 @@ def bind_columns(
     top = span.rows.start * geometry.stride[0] - geometry.padding[0][0]
     left = -geometry.padding[1][0]
     height, width = touched_rows(geometry, span.row_count), touched_width(geometry)
-    calls: list[Kernel] = []
+    calls: list[Call] = []
     if top >= 0 and left >= 0 and top + height <= x.shape[2] and left + width <= x.shape[3]:
         touched = x[span.images, :, top : top + height, left : left + width]
     else:

@@ -13,7 +13,7 @@ from functools import partial
 
 import numpy as np
 
-from minigraph.backends.numpy.convolution.algorithm import ConvAlgorithm, Epilogue, Kernel
+from minigraph.backends.numpy.convolution.algorithm import Call, ConvAlgorithm, Epilogue
 from minigraph.backends.numpy.convolution.columns import Span, bind_columns, padded_shape, spans
 from minigraph.backends.numpy.convolution.cost import (
     CALL_SECONDS,
@@ -65,13 +65,13 @@ def bind_block(
     chunk: slice,
     span: Span,
     products: np.ndarray,
-) -> list[Kernel]:
+) -> list[Call]:
     """The product of a block; the products of several images are (k, n, i, j) and transposed."""
     groups, width = geometry.groups, geometry.out_width
     if span.image_count == 1:
         target = y[span.images.start].reshape(groups, geometry.out_channels // groups, -1)
         target = target[:, :, span.rows.start * width : span.rows.stop * width]
-        calls: list[Kernel] = []
+        calls: list[Call] = []
     else:
         target = products[: y[0, :, 0, 0].size * columns.shape[-1]]
         target = target.reshape(groups, -1, columns.shape[-1])
@@ -100,13 +100,13 @@ def bind(
     workspace: np.ndarray,
     workers: Workers,
     epilogue: Epilogue | None = None,
-) -> Kernel:
+) -> Call:
     """Forward convolution of x and w."""
     weight = right.reshape(geometry.out_channels, -1)
     _, private = layout(geometry, right.itemsize).carve(workspace, right.dtype, workers.threads)
     chunks, blocks = chunks_and_blocks(geometry, right.itemsize)
 
-    def calls(chunk: slice, span: Span, worker: int) -> list[Kernel]:
+    def calls(chunk: slice, span: Span, worker: int) -> list[Call]:
         column_buffer, padded, products = private[worker]
         copies, columns = bind_columns(geometry, left, span, padded, column_buffer)
         product = bind_block(geometry, weight, columns, output, chunk, span, products)

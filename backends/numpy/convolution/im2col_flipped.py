@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 
 from minigraph.backends.numpy.convolution import im2col
-from minigraph.backends.numpy.convolution.algorithm import ConvAlgorithm, Epilogue, Kernel
+from minigraph.backends.numpy.convolution.algorithm import Call, ConvAlgorithm, Epilogue
 from minigraph.backends.numpy.convolution.columns import slices
 from minigraph.backends.numpy.convolution.cost import DISPATCH_SECONDS, copy_seconds
 from minigraph.backends.numpy.convolution.errors import direct_error
@@ -45,7 +45,7 @@ def bind(
     workspace: np.ndarray,
     workers: Workers,
     epilogue: Epilogue | None = None,
-) -> Kernel:
+) -> Call:
     """Input gradient of gy and w."""
     forward = transposed_geometry(geometry)
     size = aligned_bytes(forward.weight_shape, right.itemsize)

@@ -16,7 +16,7 @@ from functools import partial
 
 import numpy as np
 
-from minigraph.backends.numpy.convolution.algorithm import ConvAlgorithm, Epilogue, Kernel
+from minigraph.backends.numpy.convolution.algorithm import Call, ConvAlgorithm, Epilogue
 from minigraph.backends.numpy.convolution.columns import (
     Span,
     bind_columns,
@@ -106,7 +106,7 @@ def layout(geometry: ConvGeometry, itemsize: int) -> WorkspaceLayout:
 
 def gather(
     gy: np.ndarray, span: Span, geometry: ConvGeometry, buffer: np.ndarray
-) -> tuple[list[Kernel], np.ndarray]:
+) -> tuple[list[Call], np.ndarray]:
     """gy of a block as (g, k, (n, i, j)): a view for one image, a transposed copy for several."""
     width, groups = geometry.out_width, geometry.groups
     if span.image_count == 1:
@@ -120,7 +120,7 @@ def gather(
 
 def bind_accumulation(
     left: np.ndarray, right: np.ndarray, target: np.ndarray, scratch: np.ndarray, first: bool
-) -> list[Kernel]:
+) -> list[Call]:
     """target = left @ right, or target += left @ right through a scratch array.
 
     The target is contiguous if it is added to: NumPy adds strided arrays through buffers.
@@ -153,7 +153,7 @@ def bind(
     workspace: np.ndarray,
     workers: Workers,
     epilogue: Epilogue | None = None,
-) -> Kernel:
+) -> Call:
     """Weight gradient of x and gy."""
     plan = tiling(geometry, left.itemsize)
     (others,), private = layout(geometry, left.itemsize).carve(
@@ -163,13 +163,13 @@ def bind(
     total = output.reshape(accumulator_shape(geometry))
     accumulators = [total, *others]
 
-    def calls(share: int, channels: slice, worker: int) -> list[Kernel]:
+    def calls(share: int, channels: slice, worker: int) -> list[Call]:
         column_buffer, padded, gathered, scratch, part = private[worker]
         target = accumulators[share]
         if geometry.groups == 1:
             target = target[:, :, channels.start * positions : channels.stop * positions]
         total = part[: target.size].reshape(target.shape) if part.size else target
-        calls: list[Kernel] = []
+        calls: list[Call] = []
         for index, span in enumerate(plan.shares[share]):
             copies, columns = bind_columns(geometry, left[:, channels], span, padded, column_buffer)
             gathering, gradient = gather(right, span, geometry, gathered)

@@ -13,7 +13,7 @@ from functools import partial
 
 import numpy as np
 
-from minigraph.backends.numpy.convolution.algorithm import ConvAlgorithm, Epilogue, Kernel
+from minigraph.backends.numpy.convolution.algorithm import Call, ConvAlgorithm, Epilogue
 from minigraph.backends.numpy.convolution.columns import slices
 from minigraph.backends.numpy.convolution.cost import (
     CALL_SECONDS,
@@ -54,7 +54,7 @@ def bind_images(
     target: np.ndarray,
     workers: Workers,
     epilogue: Epilogue | None,
-) -> Kernel:
+) -> Call:
     """target[n] = matrix @ source[n]."""
     tasks, width = [], geometry.width
     for n in range(geometry.batch):
@@ -62,7 +62,7 @@ def bind_images(
             pixels = slice(rows.start * width, rows.stop * width)
             image = source[n].reshape(source.shape[1], -1)[:, pixels]
             result = target[n].reshape(target.shape[1], -1)[:, pixels]
-            calls: list[Kernel] = [partial(np.matmul, matrix, image, out=result)]
+            calls: list[Call] = [partial(np.matmul, matrix, image, out=result)]
             if len(image) == 1:  # NumPy leaves products with one inner element to a plain loop
                 calls = [
                     partial(np.multiply, image[0], factor, out=row)
@@ -82,7 +82,7 @@ def bind_forward(
     workspace: np.ndarray,
     workers: Workers,
     epilogue: Epilogue | None = None,
-) -> Kernel:
+) -> Call:
     """Forward convolution of x and w."""
     return bind_images(geometry, right[:, :, 0, 0], left, output, workers, epilogue)
 
@@ -95,7 +95,7 @@ def bind_input_gradient(
     workspace: np.ndarray,
     workers: Workers,
     epilogue: Epilogue | None = None,
-) -> Kernel:
+) -> Call:
     """Input gradient of gy and w."""
     return bind_images(geometry, right[:, :, 0, 0].T, left, output, workers, epilogue)
 

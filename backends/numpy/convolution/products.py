@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 
-from minigraph.backends.numpy.convolution.algorithm import Kernel
+from minigraph.backends.numpy.convolution.algorithm import Call
 
 SMALL_PRODUCT = 1_000_000  # multiplications: up to here OpenBLAS skips packing its operands
 SMALL_INNER = 200  # rows of a right operand that may be read unpacked, each from a page of its own
@@ -27,7 +27,7 @@ def small_width(rows: int, inner: int, columns: int) -> int:
     return columns
 
 
-def bind_product(left: np.ndarray, right: np.ndarray, out: np.ndarray) -> Kernel:
+def bind_product(left: np.ndarray, right: np.ndarray, out: np.ndarray) -> Call:
     """out = left @ right, for matrices whose rows are contiguous."""
     rows, inner, columns = *left.shape, right.shape[1]
     width = small_width(rows, inner, columns)

@@ -15,7 +15,7 @@ from functools import partial
 
 import numpy as np
 
-from minigraph.backends.numpy.convolution.algorithm import Kernel
+from minigraph.backends.numpy.convolution.algorithm import Call
 from minigraph.ops.geometry import ConvGeometry, Pair
 
 LONG_STRIDE = 8  # from here on a copy runs along the positions of a row, not along its outputs
@@ -61,9 +61,9 @@ def targets_of_position(size: int, outputs: slice, stride: int, offset: int) -> 
 
 def bind_copies(
     geometry: ConvGeometry, columns: np.ndarray, rows: slice, gx: np.ndarray
-) -> list[Kernel]:
+) -> list[Call]:
     """Copies columns (c, r, s, n, i, j) of windows that are apart to gx (n, c, height, width)."""
-    calls: list[Kernel] = []
+    calls: list[Call] = []
     for r in range(geometry.kernel[0]):
         offset = r * geometry.dilation[0] - geometry.padding[0][0]
         i, to_rows = targets_of_position(geometry.height, rows, geometry.stride[0], offset)
@@ -80,7 +80,7 @@ def bind_copies(
 
 @dataclass(frozen=True, slots=True)
 class PositionGroup:
-    """Kernel positions of one axis that are shifted by as many whole strides."""
+    """Call positions of one axis that are shifted by as many whole strides."""
 
     shift: int
     positions: slice
@@ -125,9 +125,9 @@ def bind_sums(
     rows: slice,
     total: np.ndarray,
     addend_buffer: np.ndarray,
-) -> list[Kernel]:
+) -> list[Call]:
     """Adds columns (c, r, s, n, i, j) to the total (padded height, n, c, padded width)."""
-    calls: list[Kernel] = []
+    calls: list[Call] = []
     row_stride, column_stride = geometry.stride
     row_groups, column_groups = axis_groups(geometry)
     for across in row_groups:
@@ -153,7 +153,7 @@ def bind_sums(
     return calls
 
 
-def bind_crop(geometry: ConvGeometry, total: np.ndarray, gx: np.ndarray) -> Kernel:
+def bind_crop(geometry: ConvGeometry, total: np.ndarray, gx: np.ndarray) -> Call:
     """gx (n, c, height, width) = the total without its padding."""
     top, left = geometry.padding[0][0], geometry.padding[1][0]
     inside = total[top : top + geometry.height, :, :, left : left + geometry.width]

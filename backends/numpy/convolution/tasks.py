@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from minigraph.backends.numpy.convolution.algorithm import Kernel
+from minigraph.backends.numpy.convolution.algorithm import Call
 from minigraph.backends.numpy.workers import Task, Workers
 
 
-def bind_task(calls_of_worker: Sequence[Sequence[Kernel]]) -> Task:
+def bind_task(calls_of_worker: Sequence[Sequence[Call]]) -> Task:
     """A task that makes the calls bound to the workspace of the worker that runs it."""
 
     def task(worker: int) -> None:
@@ -19,7 +19,7 @@ def bind_task(calls_of_worker: Sequence[Sequence[Kernel]]) -> Task:
     return task
 
 
-def run_tasks(workers: Workers, *phases: Sequence[Task]) -> Kernel:
+def run_tasks(workers: Workers, *phases: Sequence[Task]) -> Call:
     """A kernel of one or more phases: all tasks of a phase finish before the next one begins."""
     if len(phases) == 1:
         return partial(workers.run, phases[0])

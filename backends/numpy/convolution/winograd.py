@@ -21,7 +21,7 @@ from functools import partial
 
 import numpy as np
 
-from minigraph.backends.numpy.convolution.algorithm import ConvAlgorithm, Epilogue, Kernel
+from minigraph.backends.numpy.convolution.algorithm import Call, ConvAlgorithm, Epilogue
 from minigraph.backends.numpy.convolution.columns import slices
 from minigraph.backends.numpy.convolution.cost import (
     CALL_SECONDS,
@@ -104,7 +104,7 @@ def bind_weights(
 ) -> list[Task]:
     """Tasks that make U (u, k, (s, c)) of weights seen as (r, s, k, c)."""
 
-    def calls(chunk: slice, buffer: np.ndarray) -> list[Kernel]:
+    def calls(chunk: slice, buffer: np.ndarray) -> list[Call]:
         part = weight[:, :, chunk].transpose(0, 2, 1, 3)  # (r, k, s, c)
         taps = buffer[: part.size].reshape(part.shape)
         points = [point[chunk].reshape(-1) for point in transformed]
@@ -117,7 +117,7 @@ def bind_weights(
     ]
 
 
-def bind_output_rows(rows: np.ndarray, y: np.ndarray, first: int) -> list[Kernel]:
+def bind_output_rows(rows: np.ndarray, y: np.ndarray, first: int) -> list[Call]:
     """y[n, k, first + 4 t] = rows[k, n, t], as far as y goes."""
     target = y[:, :, first : first + OUTPUTS * rows.shape[2] : OUTPUTS]
     if not target.size:
@@ -137,7 +137,7 @@ def bind_blocks(
     """Tasks that make y of x and the transformed weights."""
     plan, width = tiling(geometry, x.itemsize), geometry.out_width
 
-    def calls(images: slice, tiles: slice, channels: slice, worker: int) -> list[Kernel]:
+    def calls(images: slice, tiles: slice, channels: slice, worker: int) -> list[Call]:
         row_buffer, transformed_buffer, column_buffer, product_buffer = private[worker]
         calls, transformed = bind_input_tiles(
             geometry, x[images], tiles, (row_buffer, transformed_buffer)
@@ -175,7 +175,7 @@ def bind_kernel(
     workspace: np.ndarray,
     workers: Workers,
     epilogue: Epilogue | None,
-) -> Kernel:
+) -> Call:
     """The convolution of x with weights seen as (r, s, k, c)."""
     plan = layout(geometry, x.itemsize)
     (points,), private = plan.carve(workspace, x.dtype, workers.threads)
@@ -194,7 +194,7 @@ def bind_forward(
     workspace: np.ndarray,
     workers: Workers,
     epilogue: Epilogue | None = None,
-) -> Kernel:
+) -> Call:
     """Forward convolution of x and w."""
     weight = right.transpose(2, 3, 0, 1)
     return bind_kernel(geometry, left, weight, output, workspace, workers, epilogue)
@@ -208,7 +208,7 @@ def bind_input_gradient(
     workspace: np.ndarray,
     workers: Workers,
     epilogue: Epilogue | None = None,
-) -> Kernel:
+) -> Call:
     """Input gradient of gy and w."""
     weight = right[:, :, ::-1, ::-1].transpose(2, 3, 1, 0)
     return bind_kernel(

@@ -15,7 +15,7 @@ from functools import partial
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from minigraph.backends.numpy.convolution.algorithm import Kernel
+from minigraph.backends.numpy.convolution.algorithm import Call
 from minigraph.backends.numpy.convolution.columns import bind_padding
 from minigraph.backends.numpy.convolution.winograd_transforms import (
     OUTPUTS,
@@ -41,12 +41,12 @@ def tile_rows(geometry: ConvGeometry) -> int:
     return -(-geometry.out_height // OUTPUTS)
 
 
-def bind_tile_rows(source: np.ndarray, target: np.ndarray, first: int, left: int) -> list[Kernel]:
+def bind_tile_rows(source: np.ndarray, target: np.ndarray, first: int, left: int) -> list[Call]:
     """target[n, c, t, w] = source[n, c, first + 4 t, left + w], zero outside of the source."""
     tiles, height = target.shape[2], source.shape[2]
     start = min(max(-(first // OUTPUTS), 0), tiles)
     stop = max(min((height - 1 - first) // OUTPUTS + 1, tiles), start)
-    calls: list[Kernel] = [
+    calls: list[Call] = [
         partial(outside.fill, 0)
         for outside in (target[:, :, :start], target[:, :, stop:])
         if outside.size
@@ -62,13 +62,13 @@ def bind_input_tiles(
     x: np.ndarray,
     tiles: slice,
     buffers: tuple[np.ndarray, np.ndarray],
-) -> tuple[list[Kernel], np.ndarray]:
+) -> tuple[list[Call], np.ndarray]:
     """Transformed tile rows (u, n, c, t, w) of some images' channels: the calls and the array."""
     width = geometry.out_width + TAPS - 1
     shape = (POINTS, *x.shape[:2], tiles.stop - tiles.start, width)
     rows, transformed = (buffer[: int(np.prod(shape))].reshape(shape) for buffer in buffers)
     first = OUTPUTS * tiles.start - geometry.padding[0][0]
-    calls: list[Kernel] = []
+    calls: list[Call] = []
     for j in range(POINTS):
         calls += bind_tile_rows(x, rows[j], first + j, -geometry.padding[1][0])
     calls += input_transform(
@@ -77,9 +77,7 @@ def bind_input_tiles(
     return calls, transformed
 
 
-def bind_tile_columns(
-    point: np.ndarray, width: int, buffer: np.ndarray
-) -> tuple[Kernel, np.ndarray]:
+def bind_tile_columns(point: np.ndarray, width: int, buffer: np.ndarray) -> tuple[Call, np.ndarray]:
     """Columns ((s, c), (n, t, j)) of one point's transformed rows (n, c, t, w)."""
     images, channels, tiles, _ = point.shape
     image_stride, channel_stride, tile_stride, stride = point.strides

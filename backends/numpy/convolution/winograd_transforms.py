@@ -27,7 +27,7 @@ from functools import partial
 
 import numpy as np
 
-from minigraph.backends.numpy.convolution.algorithm import Kernel
+from minigraph.backends.numpy.convolution.algorithm import Call
 
 OUTPUTS = 4
 TAPS = 3
@@ -36,19 +36,19 @@ POINTS = 6
 Arrays = Sequence[np.ndarray] | np.ndarray  # a sequence, or the leading axis of an array
 
 
-def _add(left: np.ndarray, right: np.ndarray, out: np.ndarray) -> Kernel:
+def _add(left: np.ndarray, right: np.ndarray, out: np.ndarray) -> Call:
     return partial(np.add, left, right, out=out)
 
 
-def _subtract(left: np.ndarray, right: np.ndarray, out: np.ndarray) -> Kernel:
+def _subtract(left: np.ndarray, right: np.ndarray, out: np.ndarray) -> Call:
     return partial(np.subtract, left, right, out=out)
 
 
-def _scale(array: np.ndarray, factor: float, out: np.ndarray) -> Kernel:
+def _scale(array: np.ndarray, factor: float, out: np.ndarray) -> Call:
     return partial(np.multiply, array, np.asarray(factor, array.dtype), out=out)
 
 
-def input_transform(d: Arrays, t: Arrays) -> list[Kernel]:
+def input_transform(d: Arrays, t: Arrays) -> list[Call]:
     """t = B^T d, six arrays from six; overwrites d[1] and d[4]."""
     return [
         _scale(d[2], 4, t[0]),
@@ -71,7 +71,7 @@ def input_transform(d: Arrays, t: Arrays) -> list[Kernel]:
     ]
 
 
-def output_transform(m: Arrays, scratch: Arrays) -> tuple[list[Kernel], list[np.ndarray]]:
+def output_transform(m: Arrays, scratch: Arrays) -> tuple[list[Call], list[np.ndarray]]:
     """A^T m: the calls, and the four arrays among m and two scratch arrays that will hold it."""
     even, result2 = scratch
     calls = [
@@ -92,7 +92,7 @@ def output_transform(m: Arrays, scratch: Arrays) -> tuple[list[Kernel], list[np.
     return calls, [m[0], m[4], result2, m[3]]
 
 
-def weight_transform(w: Arrays, u: Arrays) -> list[Kernel]:
+def weight_transform(w: Arrays, u: Arrays) -> list[Call]:
     """u = G w, six arrays from three; overwrites w[0]."""
     return [
         _add(w[0], w[2], u[0]),
@@ -111,7 +111,7 @@ def weight_transform(w: Arrays, u: Arrays) -> list[Kernel]:
     ]
 
 
-def output_gradient_transform(g: Arrays, z: Arrays) -> tuple[list[Kernel], list[np.ndarray]]:
+def output_gradient_transform(g: Arrays, z: Arrays) -> tuple[list[Call], list[np.ndarray]]:
     """A g: the calls, and the six arrays that will hold it: g[0], z[0] ... z[3], g[3].
 
     Overwrites g[1] and g[2].
@@ -132,7 +132,7 @@ def output_gradient_transform(g: Arrays, z: Arrays) -> tuple[list[Kernel], list[
     return calls, [g[0], z[0], g[1], z[2], z[3], g[3]]
 
 
-def weight_gradient_transform(m: Arrays) -> tuple[list[Kernel], list[np.ndarray]]:
+def weight_gradient_transform(m: Arrays) -> tuple[list[Call], list[np.ndarray]]:
     """G^T m: the calls, and the three arrays among m that will hold it."""
     calls = [
         _subtract(m[2], m[1], m[2]),

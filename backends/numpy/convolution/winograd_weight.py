@@ -19,7 +19,7 @@ from functools import partial
 
 import numpy as np
 
-from minigraph.backends.numpy.convolution.algorithm import ConvAlgorithm, Epilogue, Kernel
+from minigraph.backends.numpy.convolution.algorithm import Call, ConvAlgorithm, Epilogue
 from minigraph.backends.numpy.convolution.columns import slices
 from minigraph.backends.numpy.convolution.cost import (
     CALL_SECONDS,
@@ -124,14 +124,14 @@ def layout(geometry: ConvGeometry, itemsize: int) -> WorkspaceLayout:
 
 def bind_output_gradient(
     gy: np.ndarray, block: TileBlock, buffer: np.ndarray
-) -> tuple[list[Kernel], list[np.ndarray]]:
+) -> tuple[list[Call], list[np.ndarray]]:
     """Z of a block: six matrices (k, (n, t, j))."""
     images, tiles = block
     source = gy[images]
     shape = (gy.shape[1], source.shape[0], tiles.stop - tiles.start, gy.shape[3])
     size = math.prod(shape)
     arrays = buffer[: GRADIENT_ARRAYS * size].reshape(GRADIENT_ARRAYS, size)
-    calls: list[Kernel] = []
+    calls: list[Call] = []
     for i in range(OUTPUTS):
         rows = arrays[i].reshape(shape).transpose(1, 0, 2, 3)
         calls += bind_tile_rows(source, rows, OUTPUTS * tiles.start + i, 0)
@@ -147,9 +147,9 @@ def bind_products(
     total: np.ndarray,
     scratch: np.ndarray,
     first: bool,
-) -> list[Kernel]:
+) -> list[Call]:
     """D (u, ...) = or += Z @ columns^T for the six points of a block."""
-    calls: list[Kernel] = []
+    calls: list[Call] = []
     for u in range(POINTS):
         copy, columns = bind_tile_columns(transformed[u], width, column_buffer)
         target = total[u] if first else scratch[: total[u].size]
@@ -168,7 +168,7 @@ def columns_first(out_channels: int) -> bool:
     return out_channels <= NARROW
 
 
-def bind_weights(total: np.ndarray, gw: np.ndarray) -> list[Kernel]:
+def bind_weights(total: np.ndarray, gw: np.ndarray) -> list[Call]:
     """gw (k, c, r, s) = G^T D, with D (u, flat) in the order (k, s, c) or (s, c, k)."""
     calls, taps = weight_gradient_transform(total)
     k, c = gw.shape[:2]
@@ -200,7 +200,7 @@ def bind(
     workspace: np.ndarray,
     workers: Workers,
     epilogue: Epilogue | None = None,
-) -> Kernel:
+) -> Call:
     """Weight gradient of x and gy."""
     plan, width, threads = tiling(geometry, left.itemsize), geometry.out_width, workers.threads
     (accumulators, shared_gradients), private = layout(geometry, left.itemsize).carve(
@@ -212,7 +212,7 @@ def bind(
         for block, buffer in zip(plan.blocks, shared_gradients, strict=False)
     }
 
-    def calls(share: int, channels: slice, worker: int) -> list[Kernel]:
+    def calls(share: int, channels: slice, worker: int) -> list[Call]:
         gradient_buffer, rows, points, column_buffer, scratch, own_total = private[worker]
         target = output[:, channels]
         total = (
@@ -222,7 +222,7 @@ def bind(
                 POINTS, -1
             )
         )
-        calls: list[Kernel] = []
+        calls: list[Call] = []
         for index, block in enumerate(plan.shares[share]):
             if several_chunks:
                 gradients = beforehand[id(block)][1]

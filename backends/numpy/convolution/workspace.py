@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-ALIGNMENT = 64  # bytes of a cache line; NumPy's vector loops are up to four times faster aligned
+from minigraph.backend import aligned
 
 Shape = tuple[int, ...]
 
 
 def aligned_bytes(shape: Shape, itemsize: int) -> int:
     """Bytes that an array of this shape takes up in a workspace."""
-    return -(-math.prod(shape) * itemsize // ALIGNMENT) * ALIGNMENT
+    return aligned(math.prod(shape) * itemsize)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +38,7 @@ class WorkspaceLayout:
         needed = self.bytes(dtype.itemsize, threads)
         if workspace.nbytes < needed:
             raise ValueError(
-                "The workspace of a convolution is too small.\n"
-                f"Expect: {needed} bytes\nActual: {workspace.nbytes} bytes"
+                f"Expected a workspace of {needed} bytes for a convolution, got {workspace.nbytes}"
             )
         offset = 0
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+
 from minigraph.backends.numpy.convolution.algorithm import ConvAlgorithm
 from minigraph.backends.numpy.convolution.algorithms import (
     FORWARD,
@@ -15,7 +16,6 @@ from minigraph.backends.numpy.convolution.algorithms import (
     WEIGHT_GRADIENT,
 )
 from minigraph.backends.numpy.workers import Workers
-
 from minigraph.ops.geometry import ConvGeometry, output_size
 
 

@@ -9,6 +9,7 @@ import time
 from functools import partial
 
 import pytest
+
 from minigraph.backends.numpy.workers import Workers
 
 
