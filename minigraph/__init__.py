@@ -10,6 +10,7 @@ optimiser's update to the graph, rewrites and plans it, and returns something to
 
 from minigraph.api import compile, load
 from minigraph.autodiff import gradients
+from minigraph.backend import load_backend
 from minigraph.executable import Executable
 from minigraph.ir.builder import Tensor
 from minigraph.ir.errors import (
@@ -29,17 +30,24 @@ from minigraph.layers import (
     parameter,
     scope,
 )
+from minigraph.ops.broadcast import expand, reshape
 from minigraph.ops.control import stop_gradient, when_training
 from minigraph.ops.elementwise import (
     absolute,
     cast,
+    equal,
     exp,
     leaky_relu,
     log,
+    logical_and,
+    logical_not,
+    logical_or,
     maximum,
     minimum,
+    not_equal,
     relu,
     sigmoid,
+    sign,
     sqrt,
     tanh,
     where,
@@ -48,7 +56,7 @@ from minigraph.ops.loss import softmax_cross_entropy
 from minigraph.ops.matmul import matmul
 from minigraph.ops.pool import avg_pool2d, global_avg_pool2d, global_max_pool2d, max_pool2d
 from minigraph.ops.reduce import argmax, reduce_max, reduce_mean, reduce_sum
-from minigraph.ops.shape import concat, flatten, pad, split, transpose
+from minigraph.ops.shape import concat, flatten, pad, split, squeeze, transpose
 from minigraph.ops.softmax import log_softmax, softmax
 from minigraph.optimizers import SGD, AdaGrad, Adam, Momentum
 
@@ -79,31 +87,41 @@ __all__ = [
     "conv_transpose2d",
     "dense",
     "dropout",
+    "equal",
     "exp",
+    "expand",
     "flatten",
     "global_avg_pool2d",
     "global_max_pool2d",
     "gradients",
     "leaky_relu",
     "load",
+    "load_backend",
     "log",
     "log_softmax",
+    "logical_and",
+    "logical_not",
+    "logical_or",
     "matmul",
     "max_pool2d",
     "maximum",
     "minimum",
+    "not_equal",
     "pad",
     "parameter",
     "reduce_max",
     "reduce_mean",
     "reduce_sum",
     "relu",
+    "reshape",
     "scope",
     "sigmoid",
+    "sign",
     "softmax",
     "softmax_cross_entropy",
     "split",
     "sqrt",
+    "squeeze",
     "stop_gradient",
     "tanh",
     "transpose",

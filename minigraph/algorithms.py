@@ -57,7 +57,8 @@ def select_algorithms(
     if missing:
         lines = "\n".join(missing)
         raise UnsupportedError(
-            f"The backend {backend.name!r} cannot run {len(missing)} nodes:\n{lines}"
+            f"Expected a backend that runs every node, got {backend.name!r}, which lacks "
+            f"{len(missing)}:\n{lines}"
         )
     return choices
 

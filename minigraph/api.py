@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from minigraph.algorithms import DEFAULT_MAX_RELATIVE_ERROR
-from minigraph.backend import load_backend
+from minigraph.backend import Backend, load_backend
 from minigraph.compiler import ModelFunction, Options, compile_inference, compile_training
-from minigraph.executable import CompileGraph, Executable
-from minigraph.ir.errors import BuilderError, InputError
+from minigraph.executable import Executable
+from minigraph.ir.errors import BuilderError, InputError, UnsupportedError
 from minigraph.ir.spec import SpecLike, TensorSpec
-from minigraph.optimizers import Optimizer
+from minigraph.optimizers import LEARNING_RATE, Optimizer
 from minigraph.passes import Pass
 from minigraph.replay import FunctionSource, GraphSource, Source
 from minigraph.serialization import load_model
@@ -30,7 +29,7 @@ def compile(
     optimizer: Optimizer | None = None,
     loss: str = "loss",
     outputs: Sequence[str] | None = None,
-    backend: str = "auto",
+    backend: str | Backend = "auto",
     threads: int | None = None,
     seed: int = 0,
     state: ModelState | None = None,
@@ -45,18 +44,25 @@ def compile(
     output called ``loss`` and updates the state; inference leaves the state alone.
 
     ``outputs`` limits what a call returns (inputs that they do not need are then not asked for).
-    ``state`` shares another executable's parameters: ``mg.compile(..., state=step.state)``.
-    ``seed`` starts new parameters. ``max_relative_error`` bounds each node's algorithm;
-    ``memory_limit`` (bytes) bounds work, cached and state memory, or raises MemoryLimitError.
+    ``state`` shares another executable's parameters: ``mg.compile(..., state=step.state)``; a
+    warning names parameters that it did not have. ``seed`` starts new parameters. ``backend`` is a
+    name, "auto" or a backend of ``mg.load_backend``. ``max_relative_error`` bounds each node's
+    algorithm; ``memory_limit`` (bytes) bounds work, cached and state memory, or raises
+    MemoryLimitError. ``passes`` replaces the pipeline (see ``compiler.default_passes``).
     """
     specs = {name: TensorSpec.of(spec) for name, spec in inputs.items()}
     options = Options(max_relative_error, memory_limit, passes)
     if not callable(model):
         raise BuilderError(f"Expected a model function, got {type(model).__name__}")
-    return _executable(
-        FunctionSource(model), specs, optimizer, loss, outputs, backend, threads, seed, state,
-        options,
-    )  # fmt: skip
+    engine = _engine(backend, threads, state)
+    shared = ModelState(engine, seed) if state is None else state
+    before = set(shared)
+    executable = _executable(
+        FunctionSource(model), specs, optimizer, loss, outputs, engine, shared, options
+    )
+    if state is not None:
+        _warn_of_new_parameters(shared, before)
+    return executable
 
 
 def load(
@@ -66,8 +72,9 @@ def load(
     loss: str = "loss",
     outputs: Sequence[str] | None = None,
     inputs: Mapping[str, SpecLike] | None = None,
-    backend: str = "auto",
+    backend: str | Backend = "auto",
     threads: int | None = None,
+    state: ModelState | None = None,
     max_relative_error: float = DEFAULT_MAX_RELATIVE_ERROR,
     memory_limit: int | None = None,
     passes: Sequence[Pass] | None = None,
@@ -75,20 +82,45 @@ def load(
     """Load a saved model for inference, or with an optimiser to train on.
 
     No model code is needed. ``inputs`` gives other shapes than those it was saved with; other
-    shapes may also just be fed. Raises LoadError.
+    shapes may also just be fed: the graph is then replayed, and a node that holds sizes of the old
+    shape is refused by name. (A Python number that the model took from a shape, such as
+    ``1 / x.shape[0]``, is frozen in the file.) With ``state`` of another executable of this model
+    the file's values are left aside: ``mg.load(path, outputs=[...], state=step.state)``. Slots of
+    an optimiser go on where they were saved; its learning rate is the one given here. Raises
+    LoadError.
     """
-    graph, arrays = load_model(path)
-    specs = {value.name: value.spec for value in graph.inputs}
+    saved = load_model(path)
+    specs = {value.name: value.spec for value in saved.graph.inputs}
     unknown = [name for name in inputs or {} if name not in specs]
     if unknown:
         raise InputError(f"Expected inputs of {', '.join(specs)}, got {', '.join(unknown)}")
     specs |= {name: TensorSpec.of(spec) for name, spec in (inputs or {}).items()}
     options = Options(max_relative_error, memory_limit, passes)
-    executable = _executable(
-        GraphSource(graph), specs, optimizer, loss, outputs, backend, threads, 0, None, options
+    engine = _engine(backend, threads, state)
+    shared = ModelState(engine, seed=0) if state is None else state
+    if state is None:
+        for name, array in saved.arrays.items():
+            shared.restore(name, saved.roles.get(name), array)
+    return _executable(
+        GraphSource(saved.graph), specs, optimizer, loss, outputs, engine, shared, options
     )
-    _restore(executable.state, arrays)
-    return executable
+
+
+def _engine(backend: str | Backend, threads: int | None, state: ModelState | None) -> Backend:
+    """The backend that was asked for; a shared state brings its own, with its threads."""
+    name = backend if isinstance(backend, str) else backend.name
+    if state is not None and name not in ("auto", state.backend.name):
+        raise UnsupportedError(
+            f"Expected the backend {state.backend.name!r}, which holds the given state, "
+            f"got {name!r}"
+        )
+    if not isinstance(backend, str):
+        return backend
+    if state is None:
+        return load_backend(name, threads)
+    if threads in (None, state.backend.threads):
+        return state.backend
+    return load_backend(state.backend.name, threads)
 
 
 def _executable(
@@ -97,10 +129,8 @@ def _executable(
     optimizer: Optimizer | None,
     loss: str,
     outputs: Sequence[str] | None,
-    backend: str,
-    threads: int | None,
-    seed: int,
-    state: ModelState | None,
+    backend: Backend,
+    state: ModelState,
     options: Options,
 ) -> Executable:
     taken = [name for name in specs if name in _CALL_ARGUMENTS]
@@ -108,20 +138,22 @@ def _executable(
         raise BuilderError(
             f"Expected names of inputs that are no arguments of a call, got {', '.join(taken)}"
         )
-    engine = load_backend(backend, threads)
-    state = ModelState(engine.new_store(), seed) if state is None else state
-    compile_graph: CompileGraph
     if optimizer is None:
-        compile_graph = partial(compile_inference, backend=engine, options=options)
-    else:
-        compile_graph = partial(
-            compile_training, optimizer=optimizer, loss=loss, backend=engine, options=options
+        inference = partial(compile_inference, backend=backend, options=options)
+        return Executable(source, specs, inference, backend, state, outputs)
+    training = partial(
+        compile_training, optimizer=optimizer, loss=loss, backend=backend, options=options
+    )
+    executable = Executable(source, specs, training, backend, state, outputs)
+    state[LEARNING_RATE] = optimizer.learning_rate  # whatever a shared or saved state had
+    return executable
+
+
+def _warn_of_new_parameters(state: ModelState, before: set[str]) -> None:
+    new = [name for name in state.parameters() if name not in before]
+    if new:
+        warnings.warn(
+            f"the given state had no {', '.join(new)}: new parameters were made. Layers share "
+            "parameters by their names",
+            stacklevel=3,
         )
-    return Executable(source, specs, compile_graph, engine, state, outputs)
-
-
-def _restore(state: ModelState, arrays: Mapping[str, np.ndarray]) -> None:
-    """The saved values of all variables that this executable has, slots included."""
-    for name in state:
-        if name in arrays:
-            state[name] = arrays[name]

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from importlib.metadata import entry_points
 from typing import Any, Protocol
 
 import numpy as np
@@ -33,12 +34,18 @@ def aligned(size: int) -> int:
 class Supported:
     """The backend can."""
 
+    def __bool__(self) -> bool:
+        return True
+
 
 @dataclass(frozen=True, slots=True)
 class Refused:
     """The backend cannot, and why."""
 
     reason: str
+
+    def __bool__(self) -> bool:
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,44 +159,56 @@ class Backend(Protocol):
         self, op: Op, inputs: tuple[TensorSpec, ...]
     ) -> tuple[Algorithm, ...] | Refused: ...
 
-    def can_fuse(self, body: Body) -> bool: ...
+    def can_fuse(self, body: Body, inputs: tuple[TensorSpec, ...]) -> Supported | Refused: ...
 
     def new_store(self) -> Store: ...
 
     def build(self, program: Program, store: Store) -> Runner: ...
 
 
-def installed_backends() -> dict[str, Any]:
-    """The backend classes that can be imported, by name, found through their entry points."""
-    from importlib.metadata import entry_points  # takes longer to import than all that is above
+def find_backend(name: str) -> Any:
+    """The class of a backend by its entry point's name, or Refused with the reason.
 
-    found = {}
-    for entry in entry_points(group=ENTRY_POINT_GROUP):
-        try:
-            found[entry.name] = entry.load()
-        except ImportError:
-            continue
-    return found
+    Only this one is imported. Whatever goes wrong while it is (a missing package, a broken CUDA
+    installation) is a reason not to use it, and no reason to fail elsewhere.
+    """
+    found = entry_points(group=ENTRY_POINT_GROUP, name=name)
+    if not found:
+        return Refused("no such backend is installed")
+    try:
+        backend = next(iter(found)).load()
+    except Exception as error:
+        return Refused(
+            f"it cannot be imported ({type(error).__name__}: {error}): "
+            f'pip install "minigraph[{name}]"'
+        )
+    available = backend.available()
+    return available if isinstance(available, Refused) else backend
+
+
+def backend_names() -> list[str]:
+    """Names of all installed backends, usable or not."""
+    return sorted({entry.name for entry in entry_points(group=ENTRY_POINT_GROUP)})
 
 
 def load_backend(name: str = "auto", threads: int | None = None) -> Backend:
-    """A backend by name; "auto" takes the available one of the highest priority.
+    """A backend by name; "auto" takes the usable one of the highest priority.
 
     ``threads`` is the number of CPU threads (None: all that this process may use). Raises
     UnsupportedError that says what is installed and why a backend cannot be used.
     """
-    backends = installed_backends()
+    if threads is not None and threads < 1:
+        raise UnsupportedError(f"Expected at least one thread, got {threads}")
+    names = backend_names()
     if name == "auto":
-        usable = [cls for cls in backends.values() if isinstance(cls.available(), Supported)]
+        usable = [b for b in map(find_backend, names) if not isinstance(b, Refused)]
         if not usable:
             raise UnsupportedError("Expected an available backend, got none: reinstall minigraph")
-        return max(usable, key=lambda cls: cls.priority)(threads)
-    if name not in backends:
+        return max(usable, key=lambda backend: backend.priority)(threads)
+    found = find_backend(name)
+    if isinstance(found, Refused):
         raise UnsupportedError(
-            f"Expected a backend of {', '.join(sorted(backends))}, got {name!r}: "
-            f'pip install "minigraph[{name}]" if it is one of minigraph\'s'
+            f"Expected a backend that can be used (installed: {', '.join(names)}), "
+            f"got {name!r}: {found.reason}"
         )
-    answer = backends[name].available()
-    if isinstance(answer, Refused):
-        raise UnsupportedError(f"The backend {name!r} cannot be used: {answer.reason}")
-    return backends[name](threads)
+    return found(threads)

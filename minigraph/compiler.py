@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -95,10 +96,34 @@ def compile_inference(
 
 def finish(built: Graph, backend: Backend, options: Options) -> Compiled:
     """Passes, algorithms, memory plan, program."""
+    _check_sizes(built, options.memory_limit)
     passes = default_passes(backend) if options.passes is None else tuple(options.passes)
     graph, reports = run_passes(built, passes)
     choices, plan = _fit_memory(graph, backend, options)
     return Compiled(built, graph, reports, choices, plan, lower(graph, choices, plan))
+
+
+def _check_sizes(graph: Graph, limit: int | None) -> None:
+    """Refuse values that cannot be held, before anything of their size is made."""
+    what = "the memory limit"
+    if limit is None:
+        limit, what = physical_memory(), "this machine's memory"
+    if limit is None:
+        return
+    for value in graph.values():
+        if value.spec.nbytes > limit:
+            raise MemoryLimitError(
+                f"Expected values within {limit:,} bytes ({what}), got {value.spec.nbytes:,} for "
+                f"{value}"
+            )
+
+
+def physical_memory() -> int | None:
+    """Bytes of this machine's memory, where the system says."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return None
 
 
 def _fit_memory(

@@ -6,7 +6,8 @@ import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -82,10 +83,10 @@ class Executable:
     ) -> dict[str, np.ndarray]:
         """Run once on inputs by name, given as a mapping or as keywords; return outputs by name.
 
-        ``out`` gives arrays to fill instead of fresh ones. ``fetch`` names further values of the
-        graph to return: that compiles a variant with them as outputs, and logs so. Raises
-        InputError for a wrong name, shape or dtype, and IllegalLabelError for a label that the
-        loss refuses; a call that raises has changed no state.
+        ``out`` gives arrays to fill; an output that it lacks gets a fresh one. ``fetch`` names
+        further values of the graph to return: that compiles a variant with them as outputs, and
+        logs so. Raises InputError for a wrong name, shape or dtype, and IllegalLabelError for a
+        label that the loss refuses; a call that raises has changed no state.
         """
         inputs = {**(batch or {}), **inputs}
         with self._lock:
@@ -149,8 +150,8 @@ class Executable:
             _LOG.info("compiling for %s, outputs %s", given, outputs or "as declared")
         special = self._make(specs, outputs)
         self._known[key] = special
-        if len(self._known) > _KEPT_SPECIALISATIONS:
-            self._known.popitem(last=False)
+        if len(self._known) > _KEPT_SPECIALISATIONS:  # the first one stays: it is what is shown
+            del self._known[next(k for k, s in self._known.items() if s is not self._first)]
         return special
 
     def _make(
@@ -207,11 +208,18 @@ class Executable:
         return explain(self._first.compiled)
 
     def clone(self) -> Executable:
-        """Another executable on the same state, with its own arena: for another thread."""
-        return Executable(
-            self._source, self._specs, self._compile, self.backend, self.state,
-            self._default_outputs,
-        )  # fmt: skip
+        """Another executable on the same state, with its own arena: for another thread.
+
+        Predictions of several clones run side by side; a training step runs alone.
+        """
+        other = copy(self)
+        runner = self.backend.build(self._first.compiled.program, self.state.store)
+        other._first = replace(self._first, runner=runner)
+        other._known = OrderedDict(
+            (key, other._first) for key, known in self._known.items() if known is self._first
+        )
+        other._lock = threading.Lock()
+        return other
 
     def save(self, path: str | Path) -> None:
         """Write the model as one safetensors file: state, constants and the graph's text.
@@ -225,8 +233,7 @@ class Executable:
 def _result_arrays(
     specs: Mapping[str, TensorSpec], out: Mapping[str, np.ndarray] | None
 ) -> dict[str, np.ndarray]:
-    if out is None:
-        return {name: np.empty(spec.shape, spec.dtype.numpy) for name, spec in specs.items()}
+    out = {} if out is None else out
     for name, array in out.items():
         spec = specs.get(name)
         if spec is None:
@@ -241,7 +248,10 @@ def _result_arrays(
             raise InputError(
                 f"Expected an array to write to for out[{name!r}], got a read-only one"
             )
-    return dict(out)
+    return {
+        name: out[name] if name in out else np.empty(spec.shape, spec.dtype.numpy)
+        for name, spec in specs.items()
+    }
 
 
 def _call_spec(name: str, array: Any, declared: TensorSpec) -> TensorSpec:

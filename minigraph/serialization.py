@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import struct
-import tempfile
+import threading
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ import numpy as np
 from minigraph.initializers import Array
 from minigraph.ir.constant import content_hash
 from minigraph.ir.errors import LoadError, MinigraphError
-from minigraph.ir.graph import Graph
+from minigraph.ir.graph import Graph, Role
 from minigraph.ir.spec import DType
 from minigraph.ir.text import parse
 from minigraph.ops import TEXT_CLASSES
@@ -48,8 +49,17 @@ def save_model(path: str | Path, graph: Graph, state: ModelState) -> None:
     _write_whole(Path(path), save(plain, metadata))
 
 
-def load_model(path: str | Path) -> tuple[Graph, dict[str, np.ndarray]]:
-    """The graph and the state of a saved model. Raises LoadError that names the file."""
+@dataclass(frozen=True)
+class SavedModel:
+    """What a file holds: the graph, all state variables (slots too), and their roles."""
+
+    graph: Graph
+    arrays: Mapping[str, np.ndarray]
+    roles: Mapping[str, Role]
+
+
+def load_model(path: str | Path) -> SavedModel:
+    """Read a saved model. Raises LoadError that names the file."""
     from safetensors import SafetensorError, safe_open
 
     path = Path(path)
@@ -68,7 +78,14 @@ def load_model(path: str | Path) -> tuple[Graph, dict[str, np.ndarray]]:
         if bits is None or bits.dtype != np.uint16:
             raise LoadError(f"{path}: Expected the bits of {name!r} as uint16, got another tensor")
         tensors[name] = bits.view(DType.BFLOAT16.numpy)
-    return _assemble(path, metadata["graph"], tensors)
+    graph, state = _assemble(path, metadata["graph"], tensors)
+    return SavedModel(graph, state, _roles(metadata.get("roles", "")))
+
+
+def _roles(text: str) -> dict[str, Role]:
+    known = {role.value: role for role in Role}
+    pairs = (pair.rpartition("=") for pair in text.split(",") if pair)
+    return {name: known[value] for name, _, value in pairs if value in known}
 
 
 def _check_format(path: Path, metadata: Mapping[str, str]) -> None:
@@ -127,13 +144,13 @@ def _check_file(path: Path) -> None:
 def _write_whole(path: Path, data: bytes) -> None:
     """Write beside the target, flush to the disk, then rename over it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with temporary.open("wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        Path(temporary).replace(path)
+        temporary.replace(path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from minigraph.backend import Store
+from minigraph.backend import Backend, Store
 from minigraph.initializers import generator_for
 from minigraph.ir.errors import StateError
 from minigraph.ir.graph import Graph, Role
-from minigraph.ir.spec import TensorSpec
+from minigraph.ir.spec import DType, TensorSpec
 
 
 class ModelState(MutableMapping[str, np.ndarray]):
@@ -22,8 +22,9 @@ class ModelState(MutableMapping[str, np.ndarray]):
     shape must fit). Variables come with the graphs that use them and cannot be deleted.
     """
 
-    def __init__(self, store: Store, seed: int) -> None:
-        self.store = store
+    def __init__(self, backend: Backend, seed: int) -> None:
+        self.backend = backend
+        self.store: Store = backend.new_store()
         self.seed = seed
         self.roles: dict[str, Role] = {}
 
@@ -38,7 +39,7 @@ class ModelState(MutableMapping[str, np.ndarray]):
             if spec is not None and spec != state.value.spec:
                 raise StateError(
                     f"Expected {state.name!r} to be {spec} as it is in this model's state, got "
-                    f"{state.value.spec}: the input's shape must not change a parameter's"
+                    f"{state.value.spec}: inputs of another shape or dtype must not change it"
                 )
         for state in graph.state:
             self.roles[state.name] = state.role
@@ -52,6 +53,13 @@ class ModelState(MutableMapping[str, np.ndarray]):
             start = initializer(state.value.spec, generator_for(self.seed, state.name))
             self.store.allocate(state.name, state.value.spec)
             self.store.write(state.name, start)
+
+    def restore(self, name: str, role: Role | None, array: np.ndarray) -> None:
+        """Make a variable of a saved value, whether a graph needs it yet or not."""
+        self.store.allocate(name, TensorSpec(array.shape, DType.of(array.dtype)))
+        self.store.write(name, array)
+        if role is not None:
+            self.roles[name] = role
 
     def spec(self, name: str) -> TensorSpec:
         """Shape and dtype of a variable. Raises StateError."""

@@ -26,7 +26,7 @@ from minigraph.backends.numpy.workers import Workers
 from minigraph.ir.constant import Constant
 from minigraph.ir.op import Op
 from minigraph.ir.spec import TensorSpec
-from minigraph.ops.fused import Body
+from minigraph.ops.fused import Body, Fused
 from minigraph.ops.matmul import MatMul
 
 _SUMMING = {
@@ -78,9 +78,13 @@ class NumpyBackend:
         kernel = KERNELS.get(type(op))
         if kernel is None:
             return Refused(f"no kernel for {op.name}")
+        if isinstance(op, Fused):
+            answer = conv.can_fuse(op.body)
+            if isinstance(answer, Refused):
+                return answer
         return kernel.candidates(op, inputs, self.threads)
 
-    def can_fuse(self, body: Body) -> bool:
+    def can_fuse(self, body: Body, inputs: tuple[TensorSpec, ...]) -> Supported | Refused:
         """Bodies that the convolution kernels can finish block by block."""
         return conv.can_fuse(body)
 

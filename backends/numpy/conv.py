@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from minigraph.backend import Algorithm
+from minigraph.backend import Algorithm, Refused, Supported
 from minigraph.backends.numpy.convolution.algorithm import Block, ConvAlgorithm, Epilogue
 from minigraph.backends.numpy.convolution.algorithms import (
     FORWARD,
@@ -41,11 +41,14 @@ _NOMINAL_THREADS = 2  # for choosing: the choice, and so the bits, must not foll
 _EPILOGUE_OPS = (*UFUNCS, Relu)
 
 
-def can_fuse(body: Body) -> bool:
+def can_fuse(body: Body) -> Supported | Refused:
     """A convolution or transposed convolution, then arithmetic and ReLU over its output."""
     if not isinstance(body.anchor.op, conv.Conv2d | conv.ConvTranspose2d):
-        return False
-    return all(isinstance(i.op, _EPILOGUE_OPS) for i in body.instructions[1:])
+        return Refused(f"{body.anchor.op.name} is no convolution")
+    for instruction in body.instructions[1:]:
+        if not isinstance(instruction.op, _EPILOGUE_OPS):
+            return Refused(f"{instruction.op.name} does not run in place")
+    return Supported()
 
 
 def _algorithms(op: Any, inputs: tuple[TensorSpec, ...], threads: int) -> tuple[Algorithm, ...]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property
+from types import FrameType
 
 import numpy as np
 from threadpoolctl import LibController, ThreadpoolController
@@ -52,7 +55,7 @@ class _OneBlasThread:
             library.set_num_threads(count)
 
 
-ONE_BLAS_THREAD = _OneBlasThread()
+ONE_BLAS_THREAD = _OneBlasThread()  # of the module, since BLAS's setting is the process's
 
 
 class NumpyRunner:
@@ -83,20 +86,26 @@ class NumpyRunner:
             (store.buffer(commit.state), self._view(commit.source)) for commit in program.commits
         ]
         self._cached_version = -1
+        self._first_write = next(
+            (i for i, step in enumerate(program.steps) if _writes_state(step)), len(self._calls)
+        )
+        self._access = store.lock.writing if program.writes_state else store.lock.reading
 
     def run(self, inputs: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> None:
         """One call."""
-        with ONE_BLAS_THREAD, numpy_for_kernels():
+        with self._access(), ONE_BLAS_THREAD, numpy_for_kernels():
             self._start(inputs)
-            self._run_calls(self._calls)
-            self._finish(outputs)
+            self._run_calls(self._calls[: self._first_write])
+            with interrupts_delayed():
+                self._run_calls(self._calls[self._first_write :], self._first_write)
+                self._finish(outputs)
 
     def timed_run(
         self, inputs: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]
     ) -> list[float]:
         """One call, with the seconds of each step."""
         seconds = []
-        with ONE_BLAS_THREAD, numpy_for_kernels():
+        with self._access(), ONE_BLAS_THREAD, numpy_for_kernels(), interrupts_delayed():
             self._start(inputs)
             for index, call in enumerate(self._calls):
                 start = time.perf_counter()
@@ -149,6 +158,27 @@ class NumpyRunner:
                 workers=self._workers,
             )
         )
+
+
+def _writes_state(step: Step) -> bool:
+    return any(slot is not None and slot.memory is Memory.STATE for slot in step.outputs)
+
+
+@contextmanager
+def interrupts_delayed() -> Iterator[None]:
+    """Ctrl-C waits until the state is whole. (Python interrupts the main thread alone.)"""
+    handler = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(handler):
+        yield
+        return
+    pending: list[tuple[int, FrameType | None]] = []
+    signal.signal(signal.SIGINT, lambda number, frame: pending.append((number, frame)))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        if pending:
+            handler(*pending[0])
 
 
 def _in_step(error: Exception, step: Step) -> str:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from importlib.metadata import PackageNotFoundError, entry_points, version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from threadpoolctl import threadpool_info
 
 import minigraph as mg
-from minigraph.backend import ENTRY_POINT_GROUP, Refused, installed_backends
+from minigraph.backend import Refused, backend_names, find_backend
 
 _PACKAGES = ("numpy", "ml_dtypes", "networkx", "safetensors", "pillow", "rich", "typer",
              "threadpoolctl", "matplotlib")  # fmt: skip
@@ -29,9 +28,10 @@ def doctor() -> None:
     for name in _PACKAGES:
         console.print(f"  {name:14} {_version(name)}", markup=False)
     console.print("\nbackends")
-    found = installed_backends()
-    for entry in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda entry: entry.name):
-        console.print(f"  {entry.name:14} {_state(entry.name, found)}", markup=False)
+    for name in backend_names():
+        found = find_backend(name)
+        state = found.reason if isinstance(found, Refused) else "available"
+        console.print(f"  {name:14} {state}", markup=False)
     console.print("\nthreads")
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
     console.print(f"  CPUs {os.cpu_count()}, usable by this process {affinity or os.cpu_count()}")
@@ -54,10 +54,3 @@ def _version(package: str) -> str:
             if package == "matplotlib"
             else "not installed"
         )
-
-
-def _state(name: str, found: dict[str, Any]) -> str:
-    if name not in found:
-        return f'cannot be imported: pip install "minigraph[{name}]"'
-    answer = found[name].available()
-    return f"not available: {answer.reason}" if isinstance(answer, Refused) else "available"

@@ -109,6 +109,16 @@ class Tensor:
     def __matmul__(self, other: Any) -> Tensor:
         return self._emit("matmul", self, other)
 
+    def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
+        raise BuilderError(
+            f"Expected mg.equal(a, b) to compare by value, got == with {self!r}, which would "
+            "compare the Python objects"
+        )
+
+    __hash__ = object.__hash__
+
     def __lt__(self, other: Any) -> Tensor:
         return self._emit("less", self, other)
 

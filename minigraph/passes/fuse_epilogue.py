@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from minigraph.ir.builder import Tensor
 from minigraph.ir.graph import Graph, Node, Value
+from minigraph.ir.spec import TensorSpec
 from minigraph.ops.conv import Conv2d, ConvTranspose2d
 from minigraph.ops.elementwise import Elementwise
 from minigraph.ops.fused import Body, Fused, Instruction
@@ -14,6 +15,9 @@ from minigraph.passes.dead_nodes import eliminate_dead_nodes
 from minigraph.passes.rewrite import Emitter, rewrite
 
 _ANCHORS = (Conv2d, ConvTranspose2d)
+
+CanFuse = Callable[[Body, tuple[TensorSpec, ...]], object]
+"""Whether a backend is able to run a body on inputs of these specs: true or false as a bool."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,7 @@ class FuseEpilogue:
     the last bit; 16-bit floats are rounded once at the end instead of after each op.
     """
 
-    can_fuse: Callable[[Body], bool]
+    can_fuse: CanFuse
     longest: int = 24
 
     def __call__(self, graph: Graph) -> Graph:
@@ -43,9 +47,7 @@ class FuseEpilogue:
         return eliminate_dead_nodes(fused)
 
 
-def _chains(
-    graph: Graph, can_fuse: Callable[[Body], bool], longest: int
-) -> dict[Node, tuple[Node, ...]]:
+def _chains(graph: Graph, can_fuse: CanFuse, longest: int) -> dict[Node, tuple[Node, ...]]:
     """The longest fusable chain from each convolution, under its last node."""
     chains: dict[Node, tuple[Node, ...]] = {}
     for node in graph.nodes:
@@ -53,7 +55,8 @@ def _chains(
             continue
         chain: tuple[Node, ...] = (node,)
         while len(chain) < longest and (following := _next(graph, chain[-1])) is not None:
-            if not can_fuse(_body((*chain, following))[0]):
+            body, operands = _body((*chain, following))
+            if not can_fuse(body, tuple(value.spec for value in operands)):
                 break
             chain = (*chain, following)
         if len(chain) > 1:
