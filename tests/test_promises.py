@@ -155,7 +155,7 @@ def test_a_value_that_cannot_be_held_is_refused_before_it_is_made() -> None:
         return mg.ops.broadcast.expand(x, (10**9, 10**6))
 
     with pytest.raises(
-        MemoryLimitError, match="Expected values within .* got 4,000,000,000,000,000"
+        MemoryLimitError, match=r"Expected values within .* got 4,000,000,000,000,000"
     ):
         mg.compile(model, {"x": "float32[1]"})
 
