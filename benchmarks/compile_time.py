@@ -13,9 +13,8 @@ import sys
 import time
 from collections.abc import Callable
 
-from minigraph.models.unet import unet
-
 import minigraph as mg
+from minigraph.models.unet import unet
 
 PROCESSES = 7
 CHAINS = (100, 1_000, 10_000)

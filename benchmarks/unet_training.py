@@ -30,9 +30,8 @@ def example() -> tuple[np.ndarray, np.ndarray]:
 
 
 def minigraph_step() -> Callable[[], object]:
-    from minigraph.models.unet import unet
-
     import minigraph as mg
+    from minigraph.models.unet import unet
 
     def model(image: mg.Tensor, label: mg.Tensor) -> dict[str, mg.Tensor]:
         logits = unet(image, CLASSES, base=BASE, depth=DEPTH)
