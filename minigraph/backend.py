@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from importlib.metadata import entry_points
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -20,6 +19,9 @@ from minigraph.ir.location import Location
 from minigraph.ir.op import Op
 from minigraph.ir.spec import TensorSpec
 from minigraph.ops.fused import Body
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 ENTRY_POINT_GROUP = "minigraph.backends"
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector of today's CPUs
@@ -166,17 +168,24 @@ class Backend(Protocol):
     def build(self, program: Program, store: Store) -> Runner: ...
 
 
+def _entry_points(name: str | None) -> list[EntryPoint]:
+    from importlib.metadata import entry_points  # a tenth of the time that importing us may take
+
+    found = entry_points(group=ENTRY_POINT_GROUP)
+    return [entry for entry in found if name in (None, entry.name)]
+
+
 def find_backend(name: str) -> Any:
     """The class of a backend by its entry point's name, or Refused with the reason.
 
     Only this one is imported. Whatever goes wrong while it is (a missing package, a broken CUDA
     installation) is a reason not to use it, and no reason to fail elsewhere.
     """
-    found = entry_points(group=ENTRY_POINT_GROUP, name=name)
+    found = _entry_points(name)
     if not found:
         return Refused("no such backend is installed")
     try:
-        backend = next(iter(found)).load()
+        backend = found[0].load()
     except Exception as error:
         return Refused(
             f"it cannot be imported ({type(error).__name__}: {error}): "
@@ -188,7 +197,7 @@ def find_backend(name: str) -> Any:
 
 def backend_names() -> list[str]:
     """Names of all installed backends, usable or not."""
-    return sorted({entry.name for entry in entry_points(group=ENTRY_POINT_GROUP)})
+    return sorted({entry.name for entry in _entry_points(None)})
 
 
 def load_backend(name: str = "auto", threads: int | None = None) -> Backend:

@@ -19,8 +19,12 @@ from minigraph.ir.spec import DType, DTypeLike, TensorSpec, broadcast_shapes, pr
 from minigraph.ops.broadcast import sum_to
 
 
+@dataclass(frozen=True)
 class Elementwise(Op):
-    """An op whose output element depends on the matching (broadcast) input elements alone."""
+    """An op whose output element depends on the matching (broadcast) input elements alone.
+
+    Subclasses without attributes inherit the dataclass's equality, which compares classes.
+    """
 
 
 class Unary(Elementwise):
@@ -73,7 +77,6 @@ class Logical(Elementwise):
 # ---- arithmetic
 
 
-@dataclass(frozen=True)
 class Add(Binary):
     """``a + b``"""
 
@@ -82,7 +85,6 @@ class Add(Binary):
         return sum_to(g, inputs[0].shape), sum_to(g, inputs[1].shape)
 
 
-@dataclass(frozen=True)
 class Sub(Binary):
     """``a - b``"""
 
@@ -91,7 +93,6 @@ class Sub(Binary):
         return sum_to(g, inputs[0].shape), -sum_to(g, inputs[1].shape)
 
 
-@dataclass(frozen=True)
 class Mul(Binary):
     """``a * b``"""
 
@@ -100,7 +101,6 @@ class Mul(Binary):
         return sum_to(g * b, a.shape), sum_to(g * a, b.shape)
 
 
-@dataclass(frozen=True)
 class Div(Binary):
     """``a / b`` of floating tensors."""
 
@@ -127,17 +127,14 @@ class Extremum(Binary):
         return sum_to(ga, a.shape), sum_to(gb, b.shape)
 
 
-@dataclass(frozen=True)
 class Maximum(Extremum):
     """The larger of two."""
 
 
-@dataclass(frozen=True)
 class Minimum(Extremum):
     """The smaller of two."""
 
 
-@dataclass(frozen=True)
 class Neg(Elementwise):
     """``-x``"""
 
@@ -150,7 +147,6 @@ class Neg(Elementwise):
         return (-grads[0],)
 
 
-@dataclass(frozen=True)
 class Abs(Unary):
     """``|x|``; gradient 0 at 0."""
 
@@ -158,7 +154,6 @@ class Abs(Unary):
         return (grads[0] * sign(inputs[0]),)
 
 
-@dataclass(frozen=True)
 class Sign(Unary):
     """-1, 0 or 1; gradient 0."""
 
@@ -166,7 +161,6 @@ class Sign(Unary):
         return (None,)
 
 
-@dataclass(frozen=True)
 class Sqrt(Unary):
     """Square root."""
 
@@ -174,7 +168,6 @@ class Sqrt(Unary):
         return (grads[0] * 0.5 / outputs[0],)
 
 
-@dataclass(frozen=True)
 class Exp(Unary):
     """``e ** x``"""
 
@@ -182,7 +175,6 @@ class Exp(Unary):
         return (grads[0] * outputs[0],)
 
 
-@dataclass(frozen=True)
 class Log(Unary):
     """Natural logarithm."""
 
@@ -193,7 +185,6 @@ class Log(Unary):
 # ---- activations
 
 
-@dataclass(frozen=True)
 class Relu(Unary):
     """``max(x, 0)``; gradient 0 at 0."""
 
@@ -202,7 +193,6 @@ class Relu(Unary):
         return (g.builder.emit(ReluGrad(), y, g)[0],)
 
 
-@dataclass(frozen=True)
 class ReluGrad(Elementwise):
     """``gy`` where the ReLU's output is positive, else 0."""
 
@@ -232,7 +222,6 @@ class LeakyRelu(Unary):
         return (where(y > 0.0, g, g * self.slope),)
 
 
-@dataclass(frozen=True)
 class Sigmoid(Unary):
     """``1 / (1 + e ** -x)``, without overflow."""
 
@@ -241,7 +230,6 @@ class Sigmoid(Unary):
         return (g * (y * (1.0 - y)),)
 
 
-@dataclass(frozen=True)
 class Tanh(Unary):
     """Hyperbolic tangent."""
 
@@ -253,52 +241,42 @@ class Tanh(Unary):
 # ---- comparison and choice
 
 
-@dataclass(frozen=True)
 class Equal(Comparison):
     """``a == b``"""
 
 
-@dataclass(frozen=True)
 class NotEqual(Comparison):
     """``a != b``"""
 
 
-@dataclass(frozen=True)
 class Less(Comparison):
     """``a < b``"""
 
 
-@dataclass(frozen=True)
 class LessEqual(Comparison):
     """``a <= b``"""
 
 
-@dataclass(frozen=True)
 class Greater(Comparison):
     """``a > b``"""
 
 
-@dataclass(frozen=True)
 class GreaterEqual(Comparison):
     """``a >= b``"""
 
 
-@dataclass(frozen=True)
 class LogicalAnd(Logical):
     """True where both are."""
 
 
-@dataclass(frozen=True)
 class LogicalOr(Logical):
     """True where either is."""
 
 
-@dataclass(frozen=True)
 class LogicalNot(Logical):
     """True where the operand is not."""
 
 
-@dataclass(frozen=True)
 class Where(Elementwise):
     """``a`` where the condition holds, else ``b``."""
 

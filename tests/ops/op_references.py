@@ -97,9 +97,7 @@ def windows(
     shape: tuple[int, ...], kernel: Pair, stride: Pair, padding: Padding
 ) -> dict[Pair, list[tuple[int, Pair]]]:
     """For each window the places inside the image: (number within the window, (row, column))."""
-    sizes = [
-        out_size(*axis, 1) for axis in zip(shape[2:], kernel, stride, padding, strict=True)
-    ]
+    sizes = [out_size(*axis, 1) for axis in zip(shape[2:], kernel, stride, padding, strict=True)]
     found: dict[Pair, list[tuple[int, Pair]]] = {}
     for i, j in product(*map(range, sizes)):
         found[i, j] = []

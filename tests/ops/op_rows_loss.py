@@ -128,9 +128,7 @@ def loss_row(
     )
 
     def function(x: Tensor, t: Tensor, w: Tensor | None = None) -> Tensor:
-        return mg.softmax_cross_entropy(
-            x, t, void_label=void, class_weights=w, reduction=reduction
-        )
+        return mg.softmax_cross_entropy(x, t, void_label=void, class_weights=w, reduction=reduction)
 
     def counterpart(x: Any, t: Any, w: Any = None) -> Any:
         ignore = -100 if void is None else void
