@@ -249,12 +249,17 @@ LOSSES = [
     Bad(rnd.Dropout, "int32[2]", lambda x: mg.dropout(x, 0.5), "floating dtype, got int32"),
     Bad(rnd.Dropout, "float32[2] int64[3]", lambda x, k: rnd.dropout(x, 0.5, k, 0),
         r"key int64\[2\], got int64\[3\]"),
-    Bad(fused.Fused, "float32[2]", emit(lambda: fused.Fused(fused.Body(2, (), (0,)))),
+    Bad(fused.Fused, "float32[2]",
+        emit(lambda: fused.Fused(fused.Body(2, (fused.Instruction(ew.Neg(), (1,)),), (2,)))),
         "2 inputs, got 1"),
+    Bad(fused.Fused, "float32[2]", emit(lambda: fused.Fused(fused.Body(1, (), (0,)))),
+        "at least one instruction"),
     Bad(fused.Fused, "float32[2]",
         emit(lambda: fused.Fused(fused.Body(1, (fused.Instruction(ew.Neg(), (1,)),), (1,)))),
         "before instruction 0"),
-    Bad(fused.Fused, "float32[2]", emit(lambda: fused.Fused(fused.Body(1, (), (5,)))), r"\(5,\)"),
+    Bad(fused.Fused, "float32[2]",
+        emit(lambda: fused.Fused(fused.Body(1, (fused.Instruction(ew.Neg(), (0,)),), (5,)))),
+        r"\(5,\)"),
 ]  # fmt: skip
 
 ANYTHING_GOES = {control.StopGradient}

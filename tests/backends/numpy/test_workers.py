@@ -116,16 +116,5 @@ def test_survives_a_fork():
 
 
 def test_rejects_less_than_one_thread():
-    with pytest.raises(ValueError, match="Actual: 0"):
+    with pytest.raises(ValueError, match="Expected at least one thread, got 0"):
         Workers(0)
-
-
-def test_dispatch_is_cheap():
-    with Workers(2) as workers:
-        tasks = [lambda worker: None] * 4
-        times = []
-        for _ in range(300):
-            start = time.perf_counter()
-            workers.run(tasks)
-            times.append(time.perf_counter() - start)
-    assert sorted(times)[150] < 1e-3  # about 20 us; generous, for busy machines
