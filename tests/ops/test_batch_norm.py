@@ -150,5 +150,5 @@ def test_a_layer_used_twice_is_refused() -> None:
     def twice(x: Tensor) -> Tensor:
         return mg.batch_norm(mg.batch_norm(x, name="norm"), name="norm")
 
-    with pytest.raises(mg.MinigraphError, match="^Expected a new name for a layer, got 'norm'"):
+    with pytest.raises(mg.MinigraphError, match=r"^Expected a new name for a layer, got 'norm'"):
         mg.compile(twice, {"x": "float32[2,3]"}, backend="numpy")
