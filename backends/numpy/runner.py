@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from functools import cached_property
-from types import FrameType
 
 import numpy as np
 from threadpoolctl import LibController, ThreadpoolController
 
 from minigraph.backend import ALIGNMENT, Memory, Program, Slot, Step
+from minigraph.backends.numpy.interrupts import interrupts_delayed
 from minigraph.backends.numpy.kernel import Binding, Call, Kernel
 from minigraph.backends.numpy.store import NumpyStore, aligned_empty
 from minigraph.backends.numpy.workers import Workers, numpy_for_kernels
@@ -93,10 +91,15 @@ class NumpyRunner:
 
     def run(self, inputs: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> None:
         """One call."""
-        with self._access(), ONE_BLAS_THREAD, numpy_for_kernels():
+        with (
+            interrupts_delayed() as interrupted,  # outermost: locks are never left taken
+            self._access(),
+            ONE_BLAS_THREAD,
+            numpy_for_kernels(),
+        ):
             self._start(inputs)
-            self._run_calls(self._calls[: self._first_write])
-            with interrupts_delayed():
+            self._run_calls(self._calls[: self._first_write], 0, interrupted)
+            if not interrupted:  # from the first write on, the step is finished first
                 self._run_calls(self._calls[self._first_write :], self._first_write)
                 self._finish(outputs)
 
@@ -105,7 +108,7 @@ class NumpyRunner:
     ) -> list[float]:
         """One call, with the seconds of each step."""
         seconds = []
-        with self._access(), ONE_BLAS_THREAD, numpy_for_kernels(), interrupts_delayed():
+        with interrupts_delayed(), self._access(), ONE_BLAS_THREAD, numpy_for_kernels():
             self._start(inputs)
             for index, call in enumerate(self._calls):
                 start = time.perf_counter()
@@ -123,10 +126,15 @@ class NumpyRunner:
                 call()
             self._cached_version = version
 
-    def _run_calls(self, calls: list[Call], first: int = 0) -> None:
+    def _run_calls(
+        self, calls: Sequence[Call], first: int, interrupted: Sequence[object] = ()
+    ) -> None:
+        """Run some steps, the first of which has this number; stop where Ctrl-C was pressed."""
         index = first
         try:
             for index, call in enumerate(calls, start=first):  # noqa: B007 (named when refused)
+                if interrupted:
+                    return
                 call()
         except IllegalLabelError as error:
             raise IllegalLabelError(_in_step(error, self._program.steps[index])) from None
@@ -162,23 +170,6 @@ class NumpyRunner:
 
 def _writes_state(step: Step) -> bool:
     return any(slot is not None and slot.memory is Memory.STATE for slot in step.outputs)
-
-
-@contextmanager
-def interrupts_delayed() -> Iterator[None]:
-    """Ctrl-C waits until the state is whole. (Python interrupts the main thread alone.)"""
-    handler = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(handler):
-        yield
-        return
-    pending: list[tuple[int, FrameType | None]] = []
-    signal.signal(signal.SIGINT, lambda number, frame: pending.append((number, frame)))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, handler)
-        if pending:
-            handler(*pending[0])
 
 
 def _in_step(error: Exception, step: Step) -> str:

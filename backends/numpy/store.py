@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from minigraph.backend import ALIGNMENT, aligned
+from minigraph.backends.numpy.interrupts import interrupts_delayed
 from minigraph.ir.spec import TensorSpec
 
 
@@ -71,11 +72,11 @@ class NumpyStore:
         return self._specs
 
     def read(self, name: str) -> np.ndarray:
-        with self.lock.reading():
+        with interrupts_delayed(), self.lock.reading():
             return self._arrays[name].copy()
 
     def write(self, name: str, array: np.ndarray) -> None:
-        with self.lock.writing():
+        with interrupts_delayed(), self.lock.writing():
             np.copyto(self._arrays[name], array)
             self.version += 1
 
