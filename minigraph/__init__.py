@@ -12,15 +12,19 @@ from minigraph.api import compile, load
 from minigraph.autodiff import gradients
 from minigraph.backend import load_backend
 from minigraph.executable import Executable
-from minigraph.ir.builder import Tensor
 from minigraph.ir.errors import (
+    BuilderError,
     IllegalLabelError,
     InputError,
+    LoadError,
+    MemoryLimitError,
     MinigraphError,
     SpecError,
     StateError,
+    UnsupportedError,
 )
 from minigraph.ir.spec import DType, TensorSpec
+from minigraph.ir.tensor import Tensor
 from minigraph.layers import (
     batch_norm,
     conv2d,
@@ -66,16 +70,20 @@ __all__ = [
     "SGD",
     "AdaGrad",
     "Adam",
+    "BuilderError",
     "DType",
     "Executable",
     "IllegalLabelError",
     "InputError",
+    "LoadError",
+    "MemoryLimitError",
     "MinigraphError",
     "Momentum",
     "SpecError",
     "StateError",
     "Tensor",
     "TensorSpec",
+    "UnsupportedError",
     "absolute",
     "argmax",
     "avg_pool2d",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import warnings
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -11,6 +12,7 @@ from minigraph.algorithms import DEFAULT_MAX_RELATIVE_ERROR
 from minigraph.backend import Backend, load_backend
 from minigraph.compiler import ModelFunction, Options, compile_inference, compile_training
 from minigraph.executable import Executable
+from minigraph.inputs import follow
 from minigraph.ir.errors import BuilderError, InputError, UnsupportedError
 from minigraph.ir.spec import SpecLike, TensorSpec
 from minigraph.optimizers import LEARNING_RATE, Optimizer
@@ -47,15 +49,22 @@ def compile(
     ``state`` shares another executable's parameters: ``mg.compile(..., state=step.state)``; a
     warning names parameters that it did not have. ``seed`` starts new parameters. ``backend`` is a
     name, "auto" or a backend of ``mg.load_backend``. ``max_relative_error`` bounds each node's
-    algorithm; ``memory_limit`` (bytes) bounds work, cached and state memory, or raises
-    MemoryLimitError. ``passes`` replaces the pipeline (see ``compiler.default_passes``).
+    algorithm (where none is within it, the most exact one is taken); ``memory_limit`` (bytes)
+    bounds work, cached and state memory, or raises MemoryLimitError. ``passes`` replaces the
+    pipeline (see ``compiler.default_passes``).
     """
-    specs = {name: TensorSpec.of(spec) for name, spec in inputs.items()}
-    options = Options(max_relative_error, memory_limit, passes)
     if not callable(model):
         raise BuilderError(f"Expected a model function, got {type(model).__name__}")
+    if not isinstance(inputs, Mapping):
+        raise BuilderError(
+            f"Expected inputs as a mapping of names to specs, got {type(inputs).__name__}"
+        )
+    specs = {name: TensorSpec.of(spec) for name, spec in inputs.items()}
+    options = Options(max_relative_error, memory_limit, passes)
+    if state is not None:
+        _check_arguments(optimizer, outputs, state)
     engine = _engine(backend, threads, state)
-    shared = ModelState(engine, seed) if state is None else state
+    shared = ModelState(engine, operator.index(seed)) if state is None else state
     before = set(shared)
     executable = _executable(
         FunctionSource(model), specs, optimizer, loss, outputs, engine, shared, options
@@ -94,7 +103,8 @@ def load(
     unknown = [name for name in inputs or {} if name not in specs]
     if unknown:
         raise InputError(f"Expected inputs of {', '.join(specs)}, got {', '.join(unknown)}")
-    specs |= {name: TensorSpec.of(spec) for name, spec in (inputs or {}).items()}
+    given = {name: TensorSpec.of(spec) for name, spec in (inputs or {}).items()}
+    specs = follow(specs, given)
     options = Options(max_relative_error, memory_limit, passes)
     engine = _engine(backend, threads, state)
     shared = ModelState(engine, seed=0) if state is None else state
@@ -133,6 +143,7 @@ def _executable(
     state: ModelState,
     options: Options,
 ) -> Executable:
+    _check_arguments(optimizer, outputs, state)
     taken = [name for name in specs if name in _CALL_ARGUMENTS]
     if taken:
         raise BuilderError(
@@ -144,9 +155,27 @@ def _executable(
     training = partial(
         compile_training, optimizer=optimizer, loss=loss, backend=backend, options=options
     )
+    before = float(state[LEARNING_RATE]) if LEARNING_RATE in state else optimizer.learning_rate
     executable = Executable(source, specs, training, backend, state, outputs)
-    state[LEARNING_RATE] = optimizer.learning_rate  # whatever a shared or saved state had
+    if before != optimizer.learning_rate:
+        state[LEARNING_RATE] = optimizer.learning_rate
+        warnings.warn(
+            f"the state's learning rate was {before} and is now the optimiser's, "
+            f"{optimizer.learning_rate}: training steps on one state share it",
+            stacklevel=3,
+        )
     return executable
+
+
+def _check_arguments(optimizer: object, outputs: object, state: object) -> None:
+    if optimizer is not None and not isinstance(optimizer, Optimizer):
+        raise BuilderError(f"Expected an optimiser such as mg.Adam(1e-3), got {optimizer!r}")
+    if not isinstance(state, ModelState):
+        raise BuilderError(
+            f"Expected the state of an executable (step.state), got {type(state).__name__}"
+        )
+    if isinstance(outputs, str):
+        raise BuilderError(f"Expected a list of output names, got the string {outputs!r}")
 
 
 def _warn_of_new_parameters(state: ModelState, before: set[str]) -> None:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from minigraph.ir.builder import Tensor
 from minigraph.ir.errors import GradientError
 from minigraph.ir.graph import Graph, Node, Role, Value
+from minigraph.ir.tensor import Tensor
 from minigraph.ops import new_builder
 from minigraph.ops.shape import zeros_like
 

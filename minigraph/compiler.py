@@ -11,11 +11,11 @@ from typing import Any
 from minigraph.algorithms import DEFAULT_MAX_RELATIVE_ERROR, Choice, select_algorithms
 from minigraph.autodiff import add_gradients
 from minigraph.backend import Backend, Program
-from minigraph.ir.builder import Tensor
 from minigraph.ir.errors import BuilderError, MemoryLimitError, MinigraphError
 from minigraph.ir.graph import Graph, Node
 from minigraph.ir.location import Location, describe, traceback_locations
 from minigraph.ir.spec import TensorSpec
+from minigraph.ir.tensor import Tensor
 from minigraph.lower import lower
 from minigraph.memory import MemoryPlan, plan_memory
 from minigraph.ops import new_builder
@@ -43,6 +43,20 @@ class Options:
     max_relative_error: float = DEFAULT_MAX_RELATIVE_ERROR
     memory_limit: int | None = None  # bytes: work, cached and state memory together
     passes: Sequence[Pass] | None = None  # None: the default pipeline
+
+    def __post_init__(self) -> None:
+        if not self.max_relative_error > 0:
+            raise BuilderError(
+                f"Expected a positive max_relative_error, got {self.max_relative_error}"
+            )
+        if not isinstance(self.memory_limit, int | None):
+            raise BuilderError(
+                f"Expected memory_limit as a number of bytes, got {self.memory_limit!r}"
+            )
+        if self.passes is not None and (
+            not isinstance(self.passes, Sequence) or not all(map(callable, self.passes))
+        ):
+            raise BuilderError(f"Expected passes as a list of functions, got {self.passes!r}")
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import numpy as np
 from minigraph.backend import Backend, Runner
 from minigraph.compiler import Compiled
 from minigraph.explain import explain
-from minigraph.inputs import as_input
+from minigraph.inputs import as_input, follow
 from minigraph.ir.errors import InputError, SpecError
 from minigraph.ir.graph import Graph
 from minigraph.ir.spec import TensorSpec
@@ -67,7 +67,7 @@ class Executable:
         self._known: OrderedDict[tuple, Specialisation] = OrderedDict()
         self._lock = threading.Lock()
         self.backend = backend
-        self.state = state
+        self._state = state
         self._first = self._specialise(self._specs, self._default_outputs)
 
     # ---- running
@@ -88,7 +88,9 @@ class Executable:
         logs so. Raises InputError for a wrong name, shape or dtype, and IllegalLabelError for a
         label that the loss refuses; a call that raises has changed no state.
         """
-        inputs = {**(batch or {}), **inputs}
+        inputs = _by_name(batch, inputs)
+        if isinstance(fetch, str):
+            raise InputError(f"Expected a list of names to fetch, got the string {fetch!r}")
         with self._lock:
             special = self._specialisation(inputs, tuple(fetch))
             arrays = {
@@ -102,7 +104,7 @@ class Executable:
         self, batch: Mapping[str, Any] | None = None, /, *, runs: int = 10, **inputs: Any
     ) -> Profile:
         """Time each node over several runs (medians); a training step advances its state."""
-        inputs = {**(batch or {}), **inputs}
+        inputs = _by_name(batch, inputs)
         with self._lock:
             special = self._specialisation(inputs, ())
             arrays = {
@@ -123,7 +125,7 @@ class Executable:
         outputs = self._default_outputs
         if fetch:
             outputs = tuple(dict.fromkeys([*self._first.outputs, *fetch]))
-        special = self._specialise(_follow(self._specs, given), outputs)
+        special = self._specialise(follow(self._specs, given), outputs)
         self._check_names(inputs, special.inputs)  # what is fetched may need more of them
         return special
 
@@ -179,6 +181,11 @@ class Executable:
     # ---- looking
 
     @property
+    def state(self) -> ModelState:
+        """The model's state: assign its items (or ``state.update(...)``) to change it."""
+        return self._state
+
+    @property
     def inputs(self) -> Mapping[str, TensorSpec]:
         """The inputs that a call needs, as first compiled."""
         return self._first.inputs
@@ -230,6 +237,17 @@ class Executable:
         save_model(path, self._first.source, self.state)
 
 
+def _by_name(batch: object, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    if batch is None:
+        return dict(inputs)
+    if not isinstance(batch, Mapping):
+        raise InputError(
+            f"Expected inputs by name, such as step(image=x) or step({{'image': x}}), got "
+            f"{type(batch).__name__}"
+        )
+    return {**batch, **inputs}
+
+
 def _result_arrays(
     specs: Mapping[str, TensorSpec], out: Mapping[str, np.ndarray] | None
 ) -> dict[str, np.ndarray]:
@@ -264,36 +282,3 @@ def _call_spec(name: str, array: Any, declared: TensorSpec) -> TensorSpec:
             f"Expected {declared.ndim} axes for {name!r} ({declared}), got shape {list(shape)}"
         )
     return declared if shape == declared.shape else declared.with_shape(shape)
-
-
-def _follow(
-    declared: Mapping[str, TensorSpec], given: Mapping[str, TensorSpec]
-) -> dict[str, TensorSpec]:
-    """Specs of all inputs. One that is not given, because no output needs it, follows the others.
-
-    The model function is run with all of them, so a label that is left out must have the batch,
-    height and width of the image that is there: the first axes go together, and the others counted
-    from the last.
-    """
-    if all(spec is declared[name] for name, spec in given.items()):
-        return dict(declared)
-    sizes: dict[tuple[int, int], set[int]] = {}
-    for name, spec in given.items():
-        for place, new in zip(_places(declared[name]), spec.shape, strict=True):
-            sizes.setdefault(place, set()).add(new)
-
-    def follow(spec: TensorSpec) -> TensorSpec:
-        found = [sizes.get(place, set()) for place in _places(spec)]
-        return spec.with_shape(
-            tuple(
-                next(iter(new)) if len(new) == 1 else size
-                for new, size in zip(found, spec.shape, strict=True)
-            )
-        )
-
-    return {name: given.get(name) or follow(spec) for name, spec in declared.items()}
-
-
-def _places(spec: TensorSpec) -> list[tuple[int, int]]:
-    """(axis, size) of each axis: the first axis is 0, the others count from the last, -1."""
-    return [(axis and axis - spec.ndim, size) for axis, size in enumerate(spec.shape)]

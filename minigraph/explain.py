@@ -6,8 +6,16 @@ from minigraph.compiler import Compiled
 
 
 def explain(compiled: Compiled) -> str:
-    """What each pass changed, which algorithm each node got and why, and the memory plan."""
-    return "\n\n".join([passes_text(compiled), algorithms_text(compiled), memory_text(compiled)])
+    """The work, what each pass changed, which algorithm each node got and why, the memory plan."""
+    texts = (work_text, passes_text, algorithms_text, memory_text)
+    return "\n\n".join(text(compiled) for text in texts)
+
+
+def work_text(compiled: Compiled) -> str:
+    """Nodes, arithmetic and memory traffic of one call, at least."""
+    costs = [node.op.cost(*(v.spec for v in node.inputs)) for node in compiled.graph.nodes]
+    flops, traffic = sum(cost.flops for cost in costs), sum(cost.bytes for cost in costs)
+    return f"Work\n  {len(costs)} nodes, {flops / 1e9:.3f} GFLOP, {traffic / 1e6:.1f} MB moved"
 
 
 def passes_text(compiled: Compiled) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -58,3 +59,36 @@ def _integers(name: str, array: np.ndarray, spec: TensorSpec) -> np.ndarray:
             f"{array.max()}, which {spec.dtype} cannot hold"
         )
     return array.astype(spec.dtype.numpy)
+
+
+def follow(
+    declared: Mapping[str, TensorSpec], given: Mapping[str, TensorSpec]
+) -> dict[str, TensorSpec]:
+    """Specs of all inputs. One that is not given, because no output needs it, follows the others.
+
+    The model function is run with all of them, so a label that is left out must have the batch,
+    height and width of the image that is there: the first axes go together, and the others counted
+    from the last.
+    """
+    if all(spec is declared[name] for name, spec in given.items()):
+        return dict(declared)
+    sizes: dict[tuple[int, int], set[int]] = {}
+    for name, spec in given.items():
+        for place, new in zip(_places(declared[name]), spec.shape, strict=True):
+            sizes.setdefault(place, set()).add(new)
+
+    def follow(spec: TensorSpec) -> TensorSpec:
+        found = [sizes.get(place, set()) for place in _places(spec)]
+        return spec.with_shape(
+            tuple(
+                next(iter(new)) if len(new) == 1 else size
+                for new, size in zip(found, spec.shape, strict=True)
+            )
+        )
+
+    return {name: given.get(name) or follow(spec) for name, spec in declared.items()}
+
+
+def _places(spec: TensorSpec) -> list[tuple[int, int]]:
+    """(axis, size) of each axis: the first axis is 0, the others count from the last, -1."""
+    return [(axis and axis - spec.ndim, size) for axis, size in enumerate(spec.shape)]

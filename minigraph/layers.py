@@ -13,10 +13,10 @@ from typing import Any
 
 from minigraph import initializers
 from minigraph.initializers import Initializer
-from minigraph.ir.builder import Tensor
 from minigraph.ir.errors import SpecError
 from minigraph.ir.graph import Role
 from minigraph.ir.spec import TensorSpec
+from minigraph.ir.tensor import Tensor
 from minigraph.ops import conv, random
 from minigraph.ops.broadcast import reshape
 from minigraph.ops.control import when_training

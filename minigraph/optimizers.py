@@ -13,10 +13,11 @@ from typing import Any
 
 from minigraph.autodiff import gradient_name
 from minigraph.initializers import Constant
-from minigraph.ir.builder import Builder, Tensor
+from minigraph.ir.builder import Builder
 from minigraph.ir.errors import SpecError
 from minigraph.ir.graph import Graph, Role
 from minigraph.ir.spec import DType, TensorSpec
+from minigraph.ir.tensor import Tensor
 from minigraph.ops import new_builder
 from minigraph.ops.elementwise import cast, sqrt
 
@@ -134,6 +135,11 @@ class Adam(Optimizer):
     beta1: float = 0.9
     beta2: float = 0.999
     epsilon: float = 1e-8
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not (0.0 <= self.beta1 < 1.0 and 0.0 <= self.beta2 < 1.0):
+            raise SpecError(f"Expected betas in [0, 1), got {self.beta1} and {self.beta2}")
 
     def update(self, parameter: Tensor, gradient: Tensor, variables: Variables) -> Tensor:
         first = variables.slot("first_moment", parameter)

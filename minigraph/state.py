@@ -18,7 +18,7 @@ from minigraph.ir.spec import DType, TensorSpec
 class ModelState(MutableMapping[str, np.ndarray]):
     """The state of one model, shared by all its executables.
 
-    ``state[name]`` gives a copy, ``state[name] = array`` writes (cast to the variable's dtype, the
+    ``state[name]`` gives a copy, ``state[name] = array`` writes (cast to the variable's dtype; the
     shape must fit). Variables come with the graphs that use them and cannot be deleted.
     """
 
@@ -81,7 +81,13 @@ class ModelState(MutableMapping[str, np.ndarray]):
             raise StateError(
                 f"Expected shape {list(spec.shape)} for {name!r}, got {list(array.shape)}"
             )
-        self.store.write(name, array.astype(spec.dtype.numpy))
+        if not np.can_cast(array.dtype, spec.dtype.numpy, "same_kind"):
+            raise StateError(f"Expected {spec} for {name!r}, got {array.dtype}")
+        with np.errstate(over="ignore"):
+            cast = array.astype(spec.dtype.numpy)
+        if spec.dtype.is_floating and np.isfinite(array).sum() != np.isfinite(cast).sum():
+            raise StateError(f"Expected values that {spec.dtype} can hold for {name!r}, got larger")
+        self.store.write(name, cast)
 
     def __delitem__(self, name: str) -> None:
         raise StateError(f"State variables cannot be deleted: {name!r}")

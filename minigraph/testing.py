@@ -26,11 +26,11 @@ from minigraph.backend import ALIGNMENT, Memory, Program, Slot, Step, load_backe
 from minigraph.compiler import ModelFunction, Options, build_graph, finish
 from minigraph.initializers import generator_for
 from minigraph.ir.attributes import format_fields
-from minigraph.ir.builder import Tensor
 from minigraph.ir.constant import Constant
 from minigraph.ir.errors import GradientError
 from minigraph.ir.graph import Graph, Node, Value
 from minigraph.ir.spec import DType, SpecLike, TensorSpec
+from minigraph.ir.tensor import Tensor
 from minigraph.ir.verify import verify
 from minigraph.ops import new_builder
 from minigraph.ops.reduce import reduce_sum

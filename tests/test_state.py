@@ -15,7 +15,8 @@ from minigraph.compiler import Options, compile_inference, finish
 from minigraph.executable import Executable
 from minigraph.initializers import Array
 from minigraph.ir import Graph, Role, TensorSpec
-from minigraph.ir.builder import Builder, Tensor
+from minigraph.ir.builder import Builder
+from minigraph.ir.tensor import Tensor
 from minigraph.ops import control, elementwise, loss, new_builder
 from minigraph.ops.broadcast import reshape
 from minigraph.replay import GraphSource

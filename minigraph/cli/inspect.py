@@ -14,14 +14,15 @@ from minigraph.cli.recipes import RECIPES, network
 from minigraph.explain import algorithms_text, memory_text, passes_text
 from minigraph.optimizers import optimizer_from_name
 from minigraph.training import LabelTask
+from minigraph.training.run_folder import MODEL
 
 
 def inspect(
     model: Annotated[
-        str, typer.Argument(help=f"A saved model (.safetensors), or {', '.join(RECIPES)}.")
+        str, typer.Argument(help=f"A saved model or run folder, or {', '.join(RECIPES)}.")
     ],
-    image: Annotated[str, typer.Option(help="Images as NxCxHxW, for a network by name.")] = "",
-    classes: Annotated[int, typer.Option(min=1)] = 10,
+    image: Annotated[str, typer.Option(help="Images as NxCxHxW.")] = "",
+    classes: Annotated[int, typer.Option(min=1, help="For a network by name.")] = 10,
     training: Annotated[bool, typer.Option(help="The training step, not inference.")] = False,
     graph: Annotated[bool, typer.Option(help="Print the graph after all passes.")] = False,
     profile: Annotated[bool, typer.Option(help="Run it on noise and time each node.")] = False,
@@ -60,11 +61,14 @@ def _open(
 ) -> mg.Executable:
     optimizer = optimizer_from_name("adam", 1e-3) if training else None
     if model not in RECIPES:
-        if not Path(model).exists():
+        path = Path(model) / MODEL if Path(model).is_dir() else Path(model)
+        if not path.exists():
             raise FileNotFoundError(
-                f"Expected a saved model or one of {', '.join(RECIPES)}, got {model!r}"
+                f"Expected a saved model or one of {', '.join(RECIPES)}, got {model!r}: "
+                "there is no such file"
             )
-        return mg.load(model, optimizer=optimizer, backend=backend, threads=threads)
+        inputs = {"image": (_shape(image), "float32")} if image else None
+        return mg.load(path, optimizer=optimizer, inputs=inputs, backend=backend, threads=threads)
     recipe = RECIPES[model]
     shape = _shape(image or ("8x3x48x48" if recipe.segmentation else "64x1x28x28"))
     built = network(model, classes, base=recipe.base, depth=recipe.depth, batch_norm=False)

@@ -22,6 +22,8 @@ def open_dataset(
     keeps that many rows and columns of each picture. Raises ValueError or FileNotFoundError with
     what was looked for.
     """
+    if name == SHAPES and crop is not None:
+        raise ValueError("Expected no crop for the generated shapes, which are 48x48: leave it out")
     if name == SHAPES:
         return generate_shapes(1000, (48, 48), seed=2 * seed), generate_shapes(
             200, (48, 48), seed=2 * seed + 1
@@ -30,6 +32,8 @@ def open_dataset(
     if not folder.is_dir():
         raise FileNotFoundError(f"Expected '{SHAPES}' or a folder as the data set, got {name!r}")
     if any(folder.glob("train-images-idx3-ubyte*")):
+        if crop is not None:
+            raise ValueError(f"Expected no crop for the IDX files in {folder}: leave it out")
         names = FASHION_MNIST_CLASSES if "fashion" in folder.name else MNIST_CLASSES
         train, test = (load_idx_classification(folder, split, names) for split in ("train", "test"))
         return train, test

@@ -11,7 +11,7 @@ from minigraph.ir.errors import GradientError
 from minigraph.ir.spec import TensorSpec
 
 if TYPE_CHECKING:
-    from minigraph.ir.builder import Tensor
+    from minigraph.ir.tensor import Tensor
 
 
 Tensors = Sequence["Tensor"]

@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from minigraph.ir.builder import Tensor
 from minigraph.ir.errors import SpecError
 from minigraph.ir.op import Cost, Cotangents, Op, Tensors, memory_cost
 from minigraph.ir.spec import DType, TensorSpec, broadcast_shapes
+from minigraph.ir.tensor import Tensor
 from minigraph.ops.arguments import integer, integers, is_integer
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from minigraph.ir.builder import Tensor
 from minigraph.ir.errors import SpecError
 from minigraph.ir.op import Cost, Cotangents, Op, Tensors
 from minigraph.ir.spec import TensorSpec
+from minigraph.ir.tensor import Tensor
 from minigraph.ops.elementwise import cast
 
 

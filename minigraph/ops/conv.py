@@ -18,10 +18,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from minigraph.ir.builder import Tensor
 from minigraph.ir.errors import SpecError
 from minigraph.ir.op import Cost, Cotangents, Op, Tensors, memory_cost
 from minigraph.ir.spec import TensorSpec
+from minigraph.ir.tensor import Tensor
 from minigraph.ops.elementwise import operands
 from minigraph.ops.geometry import (
     ConvGeometry,

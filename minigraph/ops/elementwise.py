@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
-from minigraph.ir.builder import Tensor
 from minigraph.ir.errors import BuilderError, SpecError
 from minigraph.ir.op import Cotangents, Op, Tensors
 from minigraph.ir.spec import DType, DTypeLike, TensorSpec, broadcast_shapes, promote
+from minigraph.ir.tensor import Tensor
 from minigraph.ops.broadcast import sum_to
 
 

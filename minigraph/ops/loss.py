@@ -15,10 +15,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from minigraph.ir.builder import Tensor
+import numpy as np
+
 from minigraph.ir.errors import SpecError
 from minigraph.ir.op import Cost, Cotangents, Op, Tensors, memory_cost
 from minigraph.ir.spec import DType, TensorSpec
+from minigraph.ir.tensor import Tensor
 from minigraph.ops.control import stop_gradient
 from minigraph.ops.elementwise import cast, where
 from minigraph.ops.reduce import reduce_sum
@@ -133,6 +135,12 @@ class LabelWeights(OnLabels):
         return (None,) * len(inputs)
 
 
+def _check_weights(class_weights: Any) -> None:
+    weights = np.asarray(class_weights, np.float64)
+    if not np.isfinite(weights).all() or (weights < 0).any():
+        raise SpecError(f"Expected finite class weights of zero or more, got {class_weights}")
+
+
 def softmax_cross_entropy(
     logits: Tensor,
     labels: Tensor,
@@ -154,6 +162,8 @@ def softmax_cross_entropy(
     builder = logits.builder
     weights = []
     if class_weights is not None:
+        if not isinstance(class_weights, Tensor):
+            _check_weights(class_weights)
         weight = cast(builder.tensor(class_weights), logits.dtype.accumulator)
         weights = [stop_gradient(weight)]
     total, weight = builder.emit(CrossEntropy(void_label), logits, labels, *weights, name=name)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from minigraph.ir.builder import Tensor
 from minigraph.ir.errors import SpecError
 from minigraph.ir.op import Cost, Cotangents, Op, Tensors, memory_cost
 from minigraph.ir.spec import TensorSpec, broadcast_shapes
+from minigraph.ir.tensor import Tensor
 from minigraph.ops.broadcast import sum_to
 from minigraph.ops.elementwise import operands
 

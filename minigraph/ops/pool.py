@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from minigraph.ir.builder import Tensor
 from minigraph.ir.errors import SpecError
 from minigraph.ir.op import Cost, Cotangents, Op, Tensors, memory_cost
 from minigraph.ir.spec import DType, TensorSpec
+from minigraph.ir.tensor import Tensor
 from minigraph.ops.geometry import Padding, Pair, normalise_padding, output_size, pair
 from minigraph.ops.reduce import reduce_max, reduce_mean
 

@@ -12,10 +12,10 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
-from minigraph.ir.builder import Tensor
 from minigraph.ir.errors import SpecError
 from minigraph.ir.op import Cost, Cotangents, Op, Tensors, memory_cost
 from minigraph.ir.spec import DType, TensorSpec
+from minigraph.ir.tensor import Tensor
 
 KEY_SPEC = TensorSpec((2,), DType.INT64)
 """The random key: (seed, step)."""

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from minigraph.ir.builder import Tensor
 from minigraph.ir.constant import check_holds
 from minigraph.ir.errors import SpecError
 from minigraph.ir.op import Cost, Cotangents, Op, Tensors, memory_cost
 from minigraph.ir.spec import DType, TensorSpec
+from minigraph.ir.tensor import Tensor
 from minigraph.ops.arguments import integer, integers, is_integer
 from minigraph.ops.broadcast import normalise_axes, reshape
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from minigraph.ir.builder import Tensor
 from minigraph.ir.graph import Graph, Node, Value
 from minigraph.ir.op import Op
+from minigraph.ir.tensor import Tensor
 from minigraph.passes.dead_nodes import eliminate_dead_nodes
 from minigraph.passes.rewrite import Emitter, rewrite
 

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from minigraph.ir.builder import Tensor
 from minigraph.ir.constant import Constant, Full
 from minigraph.ir.graph import Graph, Node, Value
+from minigraph.ir.tensor import Tensor
 from minigraph.ops import broadcast, elementwise, reduce
 from minigraph.passes.dead_nodes import eliminate_dead_nodes
 from minigraph.passes.rewrite import Emitter, rewrite

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from minigraph.ir.builder import Tensor
 from minigraph.ir.graph import Graph, Node, Value
 from minigraph.ir.spec import TensorSpec
+from minigraph.ir.tensor import Tensor
 from minigraph.ops.conv import Conv2d, ConvTranspose2d
 from minigraph.ops.elementwise import Elementwise
 from minigraph.ops.fused import Body, Fused, Instruction

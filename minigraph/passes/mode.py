@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-from minigraph.ir.builder import Tensor
 from minigraph.ir.errors import BuilderError
 from minigraph.ir.graph import Graph, Node, Value
+from minigraph.ir.tensor import Tensor
 from minigraph.ops.control import WhenTraining
 from minigraph.passes.dead_nodes import eliminate_dead_nodes
 from minigraph.passes.rewrite import Emitter, rewrite

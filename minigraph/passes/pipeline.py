@@ -57,6 +57,10 @@ def run_passes(graph: Graph, passes: Sequence[Pass]) -> tuple[Graph, tuple[PassR
 
 
 def _check(pass_: Pass, before: Graph, after: Graph) -> None:
+    if not isinstance(after, Graph):
+        raise VerifyError(
+            f"after pass {pass_name(pass_)}: Expected a graph, got {type(after).__name__}"
+        )
     try:
         verify(after)
     except VerifyError as error:

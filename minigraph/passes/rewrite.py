@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from minigraph.ir.builder import Builder, Tensor
+from minigraph.ir.builder import Builder
 from minigraph.ir.graph import Graph, Node, Value
 from minigraph.ir.location import Location
 from minigraph.ir.op import Op
+from minigraph.ir.tensor import Tensor
 from minigraph.ops import new_builder
 
 Rule = Callable[["Emitter", Graph, Node], "tuple[Value | Tensor, ...] | None"]
