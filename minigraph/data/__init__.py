@@ -1,6 +1,13 @@
 """Data sets in memory: readers, a generated set, and batches. NumPy and Pillow alone are needed."""
 
-from minigraph.data.batches import ArrayDataset, batches, random_horizontal_flip
+from minigraph.data.augment import (
+    ColourJitter,
+    Compose,
+    RandomCrop,
+    RandomScale,
+    random_horizontal_flip,
+)
+from minigraph.data.batches import ArrayDataset, batches
 from minigraph.data.folder import (
     CAMVID_CLASSES,
     CAMVID_VOID_LABEL,
@@ -21,6 +28,10 @@ __all__ = [
     "FASHION_MNIST_CLASSES",
     "MNIST_CLASSES",
     "ArrayDataset",
+    "ColourJitter",
+    "Compose",
+    "RandomCrop",
+    "RandomScale",
     "batches",
     "generate_shapes",
     "load_idx_classification",

@@ -13,6 +13,8 @@ from types import MappingProxyType
 import numpy as np
 from PIL import Image
 
+from minigraph.data.labels import find_illegal, legal_text
+
 Array = np.ndarray
 
 LOSSY_SUFFIXES = frozenset({".jpg", ".jpeg"})
@@ -89,13 +91,11 @@ def read_mask(path: Path, classes: int, void_label: int | None) -> Array:
             f"mode '{image.mode}': {path}. Turn colours into class indices first"
         )
     mask = np.asarray(image).astype(np.uint8) // SPREAD.get(raw_mode, 1)
-    wrong = (mask >= classes) if void_label is None else (mask >= classes) & (mask != void_label)
-    if wrong.any():
-        row, column = (int(i) for i in np.argwhere(wrong)[0])
-        void = "no void label" if void_label is None else f"void {void_label}"
+    place = find_illegal(mask, classes, void_label)
+    if place is not None:
         raise ValueError(
-            f"Expected class indices 0..{classes - 1} ({void}), got {mask[row, column]} at row "
-            f"{row}, column {column}: {path}"
+            f"Expected class indices {legal_text(classes, void_label)}, got {mask[place]} at row "
+            f"{place[0]}, column {place[1]}: {path}"
         )
     return mask
 
