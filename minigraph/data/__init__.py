@@ -20,7 +20,13 @@ from minigraph.data.idx import (
     load_idx_classification,
     read_idx,
 )
+from minigraph.data.prefetch import prefetch
 from minigraph.data.shapes import generate_shapes
+from minigraph.data.weights import (
+    ClassWeights,
+    inverse_frequency_weights,
+    median_frequency_weights,
+)
 
 __all__ = [
     "CAMVID_CLASSES",
@@ -28,15 +34,19 @@ __all__ = [
     "FASHION_MNIST_CLASSES",
     "MNIST_CLASSES",
     "ArrayDataset",
+    "ClassWeights",
     "ColourJitter",
     "Compose",
     "RandomCrop",
     "RandomScale",
     "batches",
     "generate_shapes",
+    "inverse_frequency_weights",
     "load_idx_classification",
     "load_segmentation_folders",
     "load_segmentation_split",
+    "median_frequency_weights",
+    "prefetch",
     "random_horizontal_flip",
     "read_idx",
 ]
