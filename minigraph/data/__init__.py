@@ -8,6 +8,7 @@ from minigraph.data.augment import (
     random_horizontal_flip,
 )
 from minigraph.data.batches import ArrayDataset, batches
+from minigraph.data.class_folders import load_class_folders
 from minigraph.data.folder import (
     CAMVID_CLASSES,
     CAMVID_VOID_LABEL,
@@ -22,6 +23,7 @@ from minigraph.data.idx import (
 )
 from minigraph.data.prefetch import prefetch
 from minigraph.data.shapes import generate_shapes
+from minigraph.data.voc import VOC_CLASSES, VOC_VOID_LABEL, load_voc_segmentation
 from minigraph.data.weights import (
     ClassWeights,
     inverse_frequency_weights,
@@ -33,6 +35,8 @@ __all__ = [
     "CAMVID_VOID_LABEL",
     "FASHION_MNIST_CLASSES",
     "MNIST_CLASSES",
+    "VOC_CLASSES",
+    "VOC_VOID_LABEL",
     "ArrayDataset",
     "ClassWeights",
     "ColourJitter",
@@ -42,9 +46,11 @@ __all__ = [
     "batches",
     "generate_shapes",
     "inverse_frequency_weights",
+    "load_class_folders",
     "load_idx_classification",
     "load_segmentation_folders",
     "load_segmentation_split",
+    "load_voc_segmentation",
     "median_frequency_weights",
     "prefetch",
     "random_horizontal_flip",

@@ -31,6 +31,12 @@ def check_channels(channels: int) -> None:
         raise ValueError(f"Expected channels 1 (grey) or 3 (RGB), got {channels}")
 
 
+def check_size(size: tuple[int, int] | None) -> None:
+    """Raise ValueError unless pictures can be given that size; None leaves them as they are."""
+    if size is not None and (len(size) != 2 or min(size) < 1):
+        raise ValueError(f"Expected size as (height, width) of 1 or more, got {size}")
+
+
 def list_pictures(folder: Path) -> list[Path]:
     """The files of a folder that are pictures by their ending, in order of their names."""
     if not folder.is_dir():
