@@ -180,6 +180,12 @@ def test_factors_fill_the_range():
     assert heights.mean() == pytest.approx(20, abs=0.9)
 
 
+def test_a_picture_shrinks_to_one_pixel_at_the_least():
+    images, labels = pairs(5, 4, 6)
+    _, masks = RandomScale(0.01, 0.01)(images, labels, rng())
+    assert ((masks != 255).sum(axis=(1, 2)) == 1).all()
+
+
 def test_scale_one_changes_nothing():
     images, labels = pairs(3, 7, 5)
     scaled, masks = RandomScale(1, 1)(images, labels, rng())
@@ -197,6 +203,7 @@ def test_scale_one_changes_nothing():
 )
 def test_colours_change_as_in_pillow(name, enhance):
     images = rng(3).integers(60, 150, (1, 3, 16, 16), dtype=np.uint8)
+    images[:, 2] -= 50  # yellow: the mean luminance is not the mean of the channels
     labels = np.zeros((1, 16, 16), np.uint8)
     options = {"brightness": 0.0, "contrast": 0.0, "saturation": 0.0, name: 0.6}
     picture = Image.fromarray(images[0].transpose(1, 2, 0))

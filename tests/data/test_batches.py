@@ -160,7 +160,7 @@ def test_void_is_not_a_class():
 
 def test_the_first_illegal_label_is_named_with_its_picture_and_pixel():
     labels = LABELS.copy()
-    labels[1, 2, 3], labels[1, 1, 2] = 9, 7
+    labels[0, 0, 1], labels[1, 2, 3], labels[1, 1, 2] = 255, 9, 7
     with pytest.raises(ValueError, match="got 7 at image 1, row 1, column 2 in data set"):
         ArrayDataset(PICTURES, labels, ("a", "b"), 255)
 
