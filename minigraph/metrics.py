@@ -76,10 +76,9 @@ class ConfusionMatrix:
         """
         predicted, truth = np.asarray(predicted), np.asarray(truth)
         self._check(predicted, truth)
-        void = np.zeros(truth.shape, bool) if self.void_label is None else truth == self.void_label
-        counted = ~void
-        self._check_range("label", truth, counted)
-        self._check_range("prediction", predicted, counted)
+        counted = _not_void(truth, self.void_label)
+        _check_range("label", truth, counted, self.classes, self.void_label)
+        _check_range("prediction", predicted, counted, self.classes, self.void_label)
         pairs = truth[counted].astype(np.int64) * self.classes + predicted[counted].astype(np.int64)
         self.counts += np.bincount(pairs, minlength=self.classes**2).reshape(self.counts.shape)
 
@@ -94,15 +93,6 @@ class ConfusionMatrix:
             raise ValueError(
                 f"Expected predictions and labels of one shape, got {predicted.shape} and "
                 f"{truth.shape}"
-            )
-
-    def _check_range(self, name: str, values: Array, counted: Array) -> None:
-        wrong = counted & ((values < 0) | (values >= self.classes))
-        if wrong.any():
-            place = tuple(int(index) for index in np.argwhere(wrong)[0])
-            raise ValueError(
-                f"Expected every {name} in 0..{self.classes - 1} (void {self.void_label}), got "
-                f"{values[place]} at {place}"
             )
 
     @property
@@ -147,6 +137,15 @@ class ConfusionMatrix:
         return _mean(self.iou)
 
     @property
+    def frequency_weighted_iou(self) -> float:
+        """Mean of `iou` weighted by each class's share of the truth; 0 if nothing is counted.
+
+        ``sum_c (sum_p n_cp) iou_c / sum n``: a class that is never true weighs nothing.
+        """
+        true = self.counts.sum(axis=1)
+        return float((true * np.nan_to_num(self.iou)).sum() / max(self.counted, 1))
+
+    @property
     def absent_classes(self) -> tuple[str, ...]:
         """Classes in neither truth nor prediction, which `mean_iou` leaves out."""
         absent = (self.counts.sum(axis=0) + self.counts.sum(axis=1)) == 0
@@ -162,10 +161,116 @@ class ConfusionMatrix:
             lines.append(f"{name:<{width}}  {_percent(iou)} {_percent(recall)}  {places:>10,}")
         totals = f"{_percent(self.mean_iou)} {_percent(self.mean_class_accuracy)}"
         lines.append(f"{'mean':<{width}}  {totals}  {self.counted:>10,}")
+        lines.append(f"frequency-weighted IoU {_percent(self.frequency_weighted_iou).strip()} %")
         lines.append(f"accuracy {_percent(self.accuracy).strip()} %")
         if self.absent_classes:
             lines.append(f"left out of the mean (absent): {', '.join(self.absent_classes)}")
         return "\n".join(lines)
+
+
+class TopKAccuracy:
+    """Share of places whose true class is among the `k` of highest score, over all updates.
+
+    Of equal scores the lower class counts as the higher one, as `argmax` has it; so the top-1
+    accuracy is that of `ConfusionMatrix` given the argmax, and equal scores for all classes are no
+    success. Void is treated as there: it counts nowhere, and nothing counted gives 0.
+
+    Attributes:
+        k: how many classes may be named.
+        void_label: the label that does not count, or None if every place counts.
+        right: places counted whose true class is among the `k` best.
+        counted: places counted so far (void left out).
+    """
+
+    def __init__(self, k: int = 5, void_label: int | None = 255) -> None:
+        """Nothing counted yet.
+
+        Raises:
+            ValueError: `k` is below 1.
+        """
+        if k < 1:
+            raise ValueError(f"Expected k of at least 1, got {k}")
+        self.k = k
+        self.void_label = void_label
+        self.right = 0
+        self.counted = 0
+
+    def update(self, scores: Array, truth: Array) -> None:
+        """Count a batch.
+
+        Args:
+            scores: ``(N, classes, ...)``, the class axis second: logits or probabilities.
+            truth: class indices or void, ``(N, ...)``.
+
+        Raises:
+            ValueError: shapes differ, fewer than `k` classes, void is among the classes, a label
+                is outside of them, or a counted place has a NaN among its scores; then nothing of
+                the batch is counted.
+            TypeError: the truth does not hold integers.
+        """
+        scores, truth = np.asarray(scores), np.asarray(truth)
+        if truth.dtype.kind not in "iu":
+            raise TypeError(f"Expected labels as integers, got {truth.dtype}")
+        if scores.ndim < 2 or (scores.shape[0], *scores.shape[2:]) != truth.shape:
+            raise ValueError(
+                f"Expected scores (N, classes, ...) and labels (N, ...), got {scores.shape} and "
+                f"{truth.shape}"
+            )
+        classes = scores.shape[1]
+        if classes < self.k:
+            raise ValueError(f"Expected scores of at least k = {self.k} classes, got {classes}")
+        if self.void_label is not None and 0 <= self.void_label < classes:
+            raise ValueError(
+                f"Expected void_label outside of the classes 0..{classes - 1}, got "
+                f"{self.void_label}: give another one, or None if there is no void"
+            )
+        counted = _not_void(truth, self.void_label)
+        _check_range("label", truth, counted, classes, self.void_label)
+        unknown = counted & np.isnan(scores).any(axis=1)
+        if unknown.any():
+            raise ValueError(f"Expected scores that are numbers, got NaN at {_first(unknown)[1]}")
+        indices = np.where(counted, truth, 0).astype(np.intp)[:, None]
+        own = np.take_along_axis(scores, indices, axis=1)
+        axis = np.arange(classes).reshape(-1, *(1,) * (scores.ndim - 2))
+        better = (scores > own) | ((scores == own) & (axis < indices))
+        right = counted & (better.sum(axis=1) < self.k)
+        self.right += int(right.sum())
+        self.counted += int(counted.sum())
+
+    @property
+    def accuracy(self) -> float:
+        """Share of right places among the counted ones; 0 if none is counted."""
+        return self.right / max(self.counted, 1)
+
+    def __str__(self) -> str:
+        """The score in one line."""
+        return f"top-{self.k} accuracy {_percent(self.accuracy).strip()} % of {self.counted:,}"
+
+
+def _not_void(truth: Array, void_label: int | None) -> Array:
+    return np.ones(truth.shape, bool) if void_label is None else truth != void_label
+
+
+def _check_range(
+    name: str, values: Array, counted: Array, classes: int, void_label: int | None
+) -> None:
+    wrong = counted & ((values < 0) | (values >= classes))
+    if wrong.any():
+        place, text = _first(wrong)
+        raise ValueError(
+            f"Expected every {name} in 0..{classes - 1} (void {void_label}), got {values[place]} "
+            f"at {text}"
+        )
+
+
+def _first(wrong: Array) -> tuple[tuple[int, ...], str]:
+    """The first true place, and how errors call it: by image (and pixel), or by its indices."""
+    place = tuple(int(index) for index in np.argwhere(wrong)[0])
+    if len(place) == 1:
+        return place, f"image {place[0]}"
+    if len(place) == 3:
+        return place, f"image {place[0]}, row {place[1]}, column {place[2]}"
+    return place, str(place)
 
 
 def _divide(numerator: Array, denominator: Array) -> Array:

@@ -8,7 +8,7 @@ import warnings
 import numpy as np
 import pytest
 
-from minigraph.metrics import ConfusionMatrix
+from minigraph.metrics import ConfusionMatrix, TopKAccuracy
 
 
 def counted_slowly(predicted, truth, classes, void):
@@ -41,6 +41,9 @@ def test_scores_agree_with_sets_of_places(dtype):
     recall = [(predicted[truth == label] == label).mean() for label in range(4)]
     np.testing.assert_allclose(matrix.class_accuracy[:4], recall)
     assert math.isnan(matrix.class_accuracy[4])
+    shares = [(truth == label).sum() / (truth != 255).sum() for label in range(4)]
+    weighted = sum(share * iou for share, iou in zip(shares, ious[:4], strict=True))
+    assert matrix.frequency_weighted_iou == pytest.approx(weighted)
     assert matrix.mean_class_accuracy == pytest.approx(np.mean(recall))
 
 
@@ -57,6 +60,7 @@ def test_a_class_predicted_but_never_true_counts_as_zero():
     matrix.update(np.array([0, 0, 1, 1]), np.array([0, 0, 0, 0]))
     assert matrix.iou[1] == 0 and math.isnan(matrix.iou[2])
     assert matrix.mean_iou == pytest.approx((0.5 + 0) / 2)
+    assert matrix.frequency_weighted_iou == pytest.approx(0.5)  # all of the truth is class 0
     assert matrix.absent_classes == ("2",)
 
 
@@ -74,6 +78,7 @@ def test_nothing_counted_gives_zero_without_warnings(batches):
         for _ in range(batches):
             matrix.update(np.zeros((2, 4, 4), int), np.full((2, 4, 4), 255))
         assert (matrix.accuracy, matrix.mean_iou, matrix.mean_class_accuracy) == (0.0, 0.0, 0.0)
+        assert matrix.frequency_weighted_iou == 0.0
         assert np.isnan(matrix.iou).all() and matrix.counted == 0
         assert matrix.absent_classes == ("0", "1", "2")
         assert "absent" in str(matrix)
@@ -127,3 +132,75 @@ def test_the_table_has_a_line_per_class():
     assert lines[1].split() == ["ground", "50.00", "100.00", "1"]
     assert lines[2].split() == ["thing", "50.00", "50.00", "2"]
     assert lines[-1] == "accuracy 66.67 %"
+    assert lines[-2] == "frequency-weighted IoU 50.00 %"
+
+
+def test_illegal_labels_are_named_by_image_and_pixel():
+    truth = np.zeros((3, 4, 5), int)
+    truth[1, 2, 3] = 7
+    message = "got 7 at image 1, row 2, column 3"
+    with pytest.raises(ValueError, match=message):
+        ConfusionMatrix(2).update(np.zeros_like(truth), truth)
+    with pytest.raises(ValueError, match=message):
+        TopKAccuracy(1).update(np.zeros((3, 2, 4, 5)), truth)
+    with pytest.raises(ValueError, match="got 7 at image 2"):
+        ConfusionMatrix(2).update(np.zeros(4, int), np.array([0, 1, 7, 0]))
+
+
+def best_by_sorting(scores: np.ndarray, k: int) -> list[int]:
+    """The k best classes of one place; Python's sort keeps equal ones in order."""
+    return sorted(range(len(scores)), key=lambda label: -scores[label])[:k]
+
+
+@pytest.mark.parametrize("k", [1, 2, 5])
+@pytest.mark.parametrize("shape", [(40,), (4, 5, 3)])
+def test_top_k_agrees_with_sorting_ties_included(k, shape):
+    rng = np.random.default_rng(k)
+    scores = rng.integers(0, 4, (shape[0], 5, *shape[1:])).astype(np.float32)  # many are equal
+    truth = rng.integers(0, 5, shape)
+    truth[rng.random(shape) < 0.2] = 255
+    accuracy = TopKAccuracy(k)
+    for part in (slice(0, 1), slice(1, None)):  # batches of unequal size
+        accuracy.update(scores[part], truth[part])
+    places = [place for place in np.ndindex(shape) if truth[place] != 255]
+    hits = [truth[p] in best_by_sorting(scores[p[0], :, *p[1:]].tolist(), k) for p in places]
+    assert (accuracy.right, accuracy.counted) == (sum(hits), len(places))
+    assert accuracy.accuracy == sum(hits) / len(places)
+    matrix = ConfusionMatrix(5)
+    matrix.update(scores.argmax(axis=1), truth)
+    if k == 1:
+        assert accuracy.accuracy == matrix.accuracy
+    assert str(accuracy) == f"top-{k} accuracy {100 * accuracy.accuracy:.2f} % of {len(places)}"
+
+
+def test_top_k_of_void_alone_is_zero_and_scores_there_do_not_matter():
+    accuracy = TopKAccuracy(1)
+    accuracy.update(np.full((2, 3), np.nan), np.array([255, 255]))
+    assert (accuracy.accuracy, accuracy.counted) == (0.0, 0)
+    accuracy.update(np.array([[np.nan, 1], [0, 1]]), np.array([255, 1]))
+    assert (accuracy.accuracy, accuracy.counted) == (1.0, 1)
+
+
+@pytest.mark.parametrize(
+    ("scores", "truth", "error", "message"),
+    [
+        (np.zeros((2, 3)), np.array([0, 3]), ValueError, "got 3 at image 1"),
+        (np.zeros((2, 3)), np.array([-1, 0]), ValueError, "got -1 at image 0"),
+        (np.zeros((2, 3)), np.array([0.0, 1.0]), TypeError, "integers, got float64"),
+        (np.zeros((2, 3)), np.array([0]), ValueError, r"got \(2, 3\) and \(1,\)"),
+        (np.zeros(2), np.array([0, 1]), ValueError, r"got \(2,\) and \(2,\)"),
+        (np.zeros((2, 1)), np.array([0, 0]), ValueError, "at least k = 2 classes, got 1"),
+        (np.array([[0, 1, 2], [0, np.nan, 1]]), np.array([0, 0]), ValueError, "NaN at image 1"),
+        (np.zeros((1, 256)), np.array([0]), ValueError, "void_label outside"),
+    ],
+)
+def test_top_k_refuses_what_it_cannot_count(scores, truth, error, message):
+    accuracy = TopKAccuracy(2)
+    with pytest.raises(error, match=message):
+        accuracy.update(scores, truth)
+    assert accuracy.counted == 0
+
+
+def test_top_k_of_no_classes_is_refused():
+    with pytest.raises(ValueError, match="k of at least 1, got 0"):
+        TopKAccuracy(0)

@@ -11,10 +11,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from minigraph.data.labels import find_illegal, legal_text, place_text
+
 Array = np.ndarray
 Batch = dict[str, Array]
 Augmentation = Callable[[Array, Array, np.random.Generator], tuple[Array, Array]]
-"""``(images, labels, generator) -> (images, labels)``: shapes and dtypes stay as they were."""
+"""``(images, labels, generator) -> (images, labels)``: dtypes stay as they were; height and width
+may change, those of images and masks together. `minigraph.data.augment` has the usual ones."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +33,8 @@ class ArrayDataset:
         name: what reports call the data set.
 
     Raises:
-        ValueError: the arrays do not belong together, or a label is neither a class nor void.
+        ValueError: the arrays do not belong together, void is among the classes, or a label is
+            neither a class nor void.
     """
 
     images: Array
@@ -55,22 +59,23 @@ class ArrayDataset:
         self._check_labels()
 
     def _check_labels(self) -> None:
+        if self.void_label is not None and 0 <= self.void_label < self.classes:
+            raise ValueError(
+                f"Expected void_label outside of the classes 0..{self.classes - 1}, got "
+                f"{self.void_label} in data set '{self.name}': void is not a class"
+            )
         if self.labels.dtype != np.uint8:
             raise ValueError(
                 f"Expected labels as uint8 class indices, got {self.labels.dtype} in data set "
                 f"'{self.name}': convert with labels.astype(np.uint8)"
             )
-        counts = np.bincount(self.labels.reshape(-1), minlength=256)
-        counts[: self.classes] = 0
-        if self.void_label is not None:
-            counts[self.void_label] = 0
-        if counts.any():
-            value = int(counts.argmax())
-            place = tuple(int(i) for i in np.argwhere(self.labels == value)[0])
-            void = "no void label" if self.void_label is None else f"void {self.void_label}"
+        place = find_illegal(self.labels, self.classes, self.void_label)
+        if place is not None:
+            value = self.labels[place]
             raise ValueError(
-                f"Expected labels 0..{self.classes - 1} ({void}), got {value} at labels{place} in "
-                f"data set '{self.name}': give every class a name, or give void_label={value}"
+                f"Expected labels {legal_text(self.classes, self.void_label)}, got {value} at "
+                f"{place_text(place)} in data set '{self.name}': give every class a name, or give "
+                f"void_label={value}"
             )
 
     def __len__(self) -> int:
@@ -109,26 +114,6 @@ class ArrayDataset:
         return tuple(means), tuple(deviations)
 
 
-def random_horizontal_flip(
-    images: Array, labels: Array, generator: np.random.Generator
-) -> tuple[Array, Array]:
-    """Mirror each picture left to right with probability 1/2, its mask along with it.
-
-    Args:
-        images: ``(N, C, H, W)``.
-        labels: ``(N,)`` (left alone) or ``(N, H, W)`` (mirrored with their pictures).
-        generator: where the coin tosses come from.
-
-    Returns:
-        New arrays of the same shapes and dtypes.
-    """
-    flip = generator.random(len(images)) < 0.5
-    flipped_images = np.where(flip[:, None, None, None], images[..., ::-1], images)
-    if labels.ndim == 1:
-        return flipped_images, labels
-    return flipped_images, np.where(flip[:, None, None], labels[..., ::-1], labels)
-
-
 def batches(
     dataset: ArrayDataset,
     batch_size: int,
@@ -152,7 +137,8 @@ def batches(
         drop_last: leave out a last batch that is not full (for graphs of one fixed batch size).
         mean: subtracted from pixel / 255; one number, or one per channel.
         std: then divided by; one number, or one per channel.
-        augment: changes pictures and labels together, such as ``random_horizontal_flip``.
+        augment: changes pictures and labels together, such as ``random_horizontal_flip``; labels
+            that are then neither a class nor void are an error at that batch.
 
     Yields:
         ``{"image": float32 (N, C, H, W), "label": int32 (N,) or (N, H, W)}``, fresh arrays. With
@@ -212,6 +198,19 @@ def _generate(
         images, labels = dataset.images[chosen], dataset.labels[chosen]
         if augment is not None:
             images, labels = augment(images, labels, augment_generator)
+            _check_augmented(dataset, labels, chosen)
         scaled = images * scale
         scaled += shift
         yield {"image": scaled, "label": labels.astype(np.int32)}
+
+
+def _check_augmented(dataset: ArrayDataset, labels: Array, chosen: Array) -> None:
+    """Raise ValueError where an augmentation made labels that the data set does not know."""
+    place = find_illegal(labels, dataset.classes, dataset.void_label)
+    if place is not None:
+        whole = (int(chosen[place[0]]), *place[1:])
+        raise ValueError(
+            f"Expected labels {legal_text(dataset.classes, dataset.void_label)} after "
+            f"augmentation, got {labels[place]} at {place_text(whole)} in data set "
+            f"'{dataset.name}': its void_label and the augmentation's have to be the same"
+        )

@@ -7,14 +7,13 @@ and sky (classes 3 and 0) there is no class 1.5.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
-from PIL import Image
 
 from minigraph.data.batches import ArrayDataset
+from minigraph.data.pictures import check_channels, list_by_stem, read_image, read_mask, size_of
 
 Array = np.ndarray
 
@@ -23,13 +22,6 @@ CAMVID_CLASSES = (
     "sign", "fence", "car", "pedestrian", "bicyclist",
 )  # fmt: skip
 CAMVID_VOID_LABEL = 11
-
-LOSSY_SUFFIXES = frozenset({".jpg", ".jpeg"})
-IMAGE_SUFFIXES = LOSSY_SUFFIXES | {".png", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"}
-IMAGE_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA"})
-CHANNEL_MODES: Mapping[int, str] = MappingProxyType({1: "L", 3: "RGB"})
-# Pillow spreads grey values of 2 and 4 bits over 0..255; dividing gives the stored index back.
-SPREAD: Mapping[str, int] = MappingProxyType({"L;2": 85, "L;4": 17})
 
 
 def load_segmentation_folders(
@@ -63,18 +55,17 @@ def load_segmentation_folders(
         ValueError: naming the file: sizes differ, the mask is coloured or lossy, a value is
             neither a class nor void, or the file cannot be read.
     """
-    if channels not in CHANNEL_MODES:
-        raise ValueError(f"Expected channels 1 (grey) or 3 (RGB), got {channels}")
+    check_channels(channels)
     image_folder, mask_folder = Path(image_folder), Path(mask_folder)
     pairs = _pair_files(image_folder, mask_folder)
     images: Array | None = None
     for index, (image_path, mask_path) in enumerate(pairs):
-        image = _read_image(image_path, channels)
-        mask = _read_mask(mask_path, len(class_names), void_label)
+        image = read_image(image_path, channels)
+        mask = read_mask(mask_path, len(class_names), void_label)
         if image.shape[1:] != mask.shape:
             raise ValueError(
-                f"Expected a mask of {_size(image)} pixels like its picture {image_path}, got "
-                f"{_size(mask)}: {mask_path}"
+                f"Expected a mask of {size_of(image)} pixels like its picture {image_path}, got "
+                f"{size_of(mask)}: {mask_path}"
             )
         if crop is not None:
             image, mask = _crop(image, crop, image_path), _crop(mask, crop, mask_path)
@@ -83,7 +74,7 @@ def load_segmentation_folders(
             labels = np.empty((len(pairs), *mask.shape), np.uint8)
         if image.shape != images.shape[1:]:
             raise ValueError(
-                f"Expected {_size(images)} pixels like {pairs[0][0].name}, got {_size(image)}: "
+                f"Expected {size_of(images)} pixels like {pairs[0][0].name}, got {size_of(image)}: "
                 f"{image_path}. Pass crop=(height, width) if a part of each picture is enough"
             )
         images[index], labels[index] = image, mask
@@ -117,7 +108,7 @@ def load_segmentation_split(
 
 
 def _pair_files(image_folder: Path, mask_folder: Path) -> list[tuple[Path, Path]]:
-    images, masks = _list_by_stem(image_folder), _list_by_stem(mask_folder)
+    images, masks = list_by_stem(image_folder), list_by_stem(mask_folder)
     if not images:
         raise FileNotFoundError(f"Expected pictures, got an empty folder: {image_folder}")
     for stem in sorted(images.keys() ^ masks.keys()):
@@ -128,85 +119,10 @@ def _pair_files(image_folder: Path, mask_folder: Path) -> list[tuple[Path, Path]
     return [(images[stem], masks[stem]) for stem in sorted(images)]
 
 
-def _list_by_stem(folder: Path) -> dict[str, Path]:
-    if not folder.is_dir():
-        raise FileNotFoundError(f"Expected a folder of pictures, got no folder: {folder}")
-    paths: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() not in IMAGE_SUFFIXES or path.name.startswith("."):
-            continue
-        if path.stem in paths:
-            raise ValueError(
-                f"Expected one picture named {path.stem}, got {paths[path.stem].name} and "
-                f"{path.name}: {folder}"
-            )
-        paths[path.stem] = path
-    return paths
-
-
-def _open(path: Path) -> Image.Image:
-    """The decoded picture; what Pillow says of a damaged file becomes one line with its name."""
-    try:
-        image = Image.open(path)
-        image.load()
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"Expected a picture, got '{error}': {path}") from error
-    return image
-
-
-def _read_image(path: Path, channels: int) -> Array:
-    """uint8 ``(channels, H, W)``."""
-    image = _open(path)
-    if image.mode not in IMAGE_MODES:
-        raise ValueError(
-            f"Expected a grey or RGB picture of 8 bits, got Pillow mode '{image.mode}': {path}"
-        )
-    pixels = np.asarray(image.convert(CHANNEL_MODES[channels]))
-    return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
-
-
-def _read_mask(path: Path, classes: int, void_label: int | None) -> Array:
-    """uint8 ``(H, W)``: the stored indices."""
-    if path.suffix.lower() in LOSSY_SUFFIXES:
-        raise ValueError(
-            f"Expected a mask stored without loss, got JPEG, which changes indices: {path}. "
-            f"Write masks as PNG"
-        )
-    # Pillow forgets the raw mode once it has decoded the file
-    image, raw_mode = _open(path), _raw_mode(path)
-    if image.mode not in ("P", "L", "1"):
-        raise ValueError(
-            f"Expected a mask of class indices (a palette or grey picture of 8 bits), got Pillow "
-            f"mode '{image.mode}': {path}. Turn colours into class indices first"
-        )
-    mask = np.asarray(image).astype(np.uint8) // SPREAD.get(raw_mode, 1)
-    wrong = (mask >= classes) if void_label is None else (mask >= classes) & (mask != void_label)
-    if wrong.any():
-        row, column = (int(i) for i in np.argwhere(wrong)[0])
-        void = "no void label" if void_label is None else f"void {void_label}"
-        raise ValueError(
-            f"Expected class indices 0..{classes - 1} ({void}), got {mask[row, column]} at row "
-            f"{row}, column {column}: {path}"
-        )
-    return mask
-
-
-def _raw_mode(path: Path) -> str:
-    """How the file stores its values, such as `L;4` for grey of 4 bits."""
-    with Image.open(path) as image:
-        arguments = image.tile[0][3] if image.tile else ""
-    raw_mode = arguments[0] if isinstance(arguments, tuple) else arguments
-    return raw_mode if isinstance(raw_mode, str) else ""
-
-
 def _crop(pixels: Array, crop: tuple[int, int], path: Path) -> Array:
     height, width = crop
     if not (0 < height <= pixels.shape[-2] and 0 < width <= pixels.shape[-1]):
         raise ValueError(
-            f"Expected at least the crop of {height}x{width} pixels, got {_size(pixels)}: {path}"
+            f"Expected at least the crop of {height}x{width} pixels, got {size_of(pixels)}: {path}"
         )
     return pixels[..., :height, :width]
-
-
-def _size(pixels: Array) -> str:
-    return f"{pixels.shape[-2]}x{pixels.shape[-1]}"

@@ -145,9 +145,34 @@ LABELS = np.zeros((2, 3, 4), np.uint8)
         (PICTURES[:, 0], LABELS, r"\(N, C, H, W\)"),
         (PICTURES, LABELS[:1], r"got \(1, 3, 4\)"),
         (PICTURES, LABELS.astype(np.int64), "uint8 class indices, got int64"),
-        (PICTURES, LABELS + np.uint8(2), r"0\.\.1 \(void 255\), got 2 at labels\(0, 0, 0\)"),
+        (PICTURES, LABELS + np.uint8(2), r"0\.\.1 \(void 255\), got 2 at image 0, row 0, column 0"),
     ],
 )
 def test_arrays_that_do_not_belong_together_are_refused(images, labels, message):
     with pytest.raises(ValueError, match=message):
         ArrayDataset(images, labels, ("a", "b"), 255)
+
+
+def test_void_is_not_a_class():
+    with pytest.raises(ValueError, match=r"void_label outside of the classes 0\.\.1, got 1"):
+        ArrayDataset(PICTURES, LABELS, ("a", "b"), 1)
+
+
+def test_the_first_illegal_label_is_named_with_its_picture_and_pixel():
+    labels = LABELS.copy()
+    labels[0, 0, 1], labels[1, 2, 3], labels[1, 1, 2] = 255, 9, 7
+    with pytest.raises(ValueError, match="got 7 at image 1, row 1, column 2 in data set"):
+        ArrayDataset(PICTURES, labels, ("a", "b"), 255)
+
+
+def test_labels_that_an_augmentation_invents_are_named_with_their_picture(dataset):
+    def spoil(images, labels, generator):
+        labels = labels.copy()
+        labels[1, 2, 3] = 77
+        return images, labels
+
+    parts = batches(dataset, 5, shuffle=True, seed=4, augment=spoil)
+    second = numbers([next(batches(dataset, 5, shuffle=True, seed=4))])[1]
+    message = rf"0\.\.2 \(void 255\) after .*got 77 at image {second}, row 2, column 3"
+    with pytest.raises(ValueError, match=message):
+        next(parts)

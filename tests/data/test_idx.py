@@ -137,7 +137,7 @@ def test_a_set_of_files_becomes_a_data_set(tmp_path):
         (idx_bytes((2, 2, 3), 8, bytes(12)), idx_bytes((3,), 8, bytes(3)), "as many labels"),
         (idx_bytes((12,), 8, bytes(12)), idx_bytes((2,), 8, bytes(2)), "3 dimensions"),
         (idx_bytes((2, 2, 3), 8, bytes(12)), idx_bytes((2,), 12, bytes(8)), "1 dimensions of uint"),
-        (idx_bytes((2, 2, 3), 8, bytes(12)), idx_bytes((2,), 8, b"\1\x0a"), r"got 10 at labels\(1"),
+        (idx_bytes((2, 2, 3), 8, bytes(12)), idx_bytes((2,), 8, b"\1\x0a"), r"got 10 at image 1"),
     ],
 )
 def test_sets_whose_files_do_not_fit_are_refused(tmp_path, images, labels, message):

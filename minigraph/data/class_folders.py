@@ -1,0 +1,106 @@
+"""Classification sets in folders: a folder for each class, its pictures inside."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from minigraph.data.batches import ArrayDataset
+from minigraph.data.pictures import (
+    check_channels,
+    check_size,
+    list_pictures,
+    read_image,
+    resize_image,
+    size_of,
+)
+
+MOST_CLASSES = 256  # labels are bytes
+
+
+def load_class_folders(
+    root: str | Path,
+    class_names: Sequence[str] | None = None,
+    *,
+    channels: int = 3,
+    size: tuple[int, int] | None = None,
+    name: str | None = None,
+) -> ArrayDataset:
+    """All pictures of `<root>/<class>/<picture>`, class by class, in order of their names.
+
+    Hidden files, and files that are no pictures by their ending, are passed over.
+
+    Args:
+        root: the folder of the folders.
+        class_names: the classes in the order of their labels, each a folder's name; by default the
+            folders in order of their names. Give a validation set its training set's: labels then
+            mean the same, and a class without a folder is one without pictures.
+        channels: 3 for RGB (grey is copied to all three), 1 for grey (colours become luminance).
+        size: (height, width) to which every picture is resized, bilinearly and without regard to
+            its proportions; None if all are of one size already.
+        name: what reports call the set; by default the name of `root`.
+
+    Returns:
+        A data set of images uint8 ``(N, channels, H, W)`` and labels uint8 ``(N,)``.
+
+    Raises:
+        FileNotFoundError: `root`, every class folder or every picture is missing, or a class that
+            `class_names` does not ask for by name has no pictures.
+        ValueError: naming the file or folder: a folder is no class, sizes differ, or a picture
+            cannot be read.
+    """
+    check_channels(channels)
+    check_size(size)
+    root = Path(root)
+    names, files = _list_classes(root, class_names)
+    images = labels = None
+    for index, (path, label) in enumerate(files):
+        image = read_image(path, channels)
+        if size is not None:
+            image = resize_image(image, *size)
+        if images is None or labels is None:
+            images = np.empty((len(files), *image.shape), np.uint8)
+            labels = np.empty(len(files), np.uint8)
+        if image.shape != images.shape[1:]:
+            raise ValueError(
+                f"Expected {size_of(images)} pixels like {files[0][0]}, got {size_of(image)}: "
+                f"{path}. Pass size=(height, width) to resize all of them"
+            )
+        images[index], labels[index] = image, label
+    if images is None or labels is None:
+        raise FileNotFoundError(f"Expected pictures in folders named by class, got none: {root}")
+    return ArrayDataset(images, labels, names, name=name or root.name)
+
+
+def _list_classes(
+    root: Path, class_names: Sequence[str] | None
+) -> tuple[tuple[str, ...], list[tuple[Path, int]]]:
+    """(names of the classes, every picture with its label)."""
+    if not root.is_dir():
+        raise FileNotFoundError(f"Expected a folder of class folders, got no folder: {root}")
+    folders = sorted(
+        path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")
+    )
+    if not folders:
+        raise FileNotFoundError(f"Expected a folder for each class, got none: {root}")
+    names = tuple(folders if class_names is None else class_names)
+    if len(names) > MOST_CLASSES or len(set(names)) < len(names):
+        raise ValueError(
+            f"Expected up to {MOST_CLASSES} classes of different names, got {len(names)} "
+            f"({len(set(names))} different): {root}"
+        )
+    for folder in folders:
+        if folder not in names:
+            raise ValueError(
+                f"Expected folders named by class ({', '.join(names)}), got another: "
+                f"{root / folder}"
+            )
+    files: list[tuple[Path, int]] = []
+    for label, name in enumerate(names):
+        pictures = list_pictures(root / name) if name in folders else []
+        if not pictures and class_names is None:
+            raise FileNotFoundError(f"Expected pictures, got an empty folder: {root / name}")
+        files += [(path, label) for path in pictures]
+    return names, files
