@@ -58,7 +58,16 @@ from minigraph.ops.pool import avg_pool2d, global_avg_pool2d, global_max_pool2d,
 from minigraph.ops.reduce import argmax, reduce_max, reduce_mean, reduce_sum
 from minigraph.ops.shape import concat, flatten, pad, split, squeeze, transpose
 from minigraph.ops.softmax import log_softmax, softmax
-from minigraph.optimizers import SGD, AdaGrad, Adam, Momentum
+from minigraph.optimizers import (
+    SGD,
+    AdaGrad,
+    Adam,
+    AdamW,
+    Momentum,
+    Nesterov,
+    RMSProp,
+    weights_only,
+)
 
 __version__ = "0.1.0"
 
@@ -66,12 +75,15 @@ __all__ = [
     "SGD",
     "AdaGrad",
     "Adam",
+    "AdamW",
     "DType",
     "Executable",
     "IllegalLabelError",
     "InputError",
     "MinigraphError",
     "Momentum",
+    "Nesterov",
+    "RMSProp",
     "SpecError",
     "StateError",
     "Tensor",
@@ -125,6 +137,7 @@ __all__ = [
     "stop_gradient",
     "tanh",
     "transpose",
+    "weights_only",
     "when_training",
     "where",
 ]
