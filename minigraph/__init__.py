@@ -60,12 +60,17 @@ from minigraph.ops.shape import concat, flatten, pad, split, squeeze, transpose
 from minigraph.ops.softmax import log_softmax, softmax
 from minigraph.optimizers import (
     SGD,
+    Accumulate,
     AdaGrad,
     Adam,
     AdamW,
+    ClipGlobalNorm,
+    ClipValue,
+    Groups,
     Momentum,
     Nesterov,
     RMSProp,
+    WeightDecay,
     weights_only,
 )
 
@@ -73,11 +78,15 @@ __version__ = "0.1.0"
 
 __all__ = [
     "SGD",
+    "Accumulate",
     "AdaGrad",
     "Adam",
     "AdamW",
+    "ClipGlobalNorm",
+    "ClipValue",
     "DType",
     "Executable",
+    "Groups",
     "IllegalLabelError",
     "InputError",
     "MinigraphError",
@@ -88,6 +97,7 @@ __all__ = [
     "StateError",
     "Tensor",
     "TensorSpec",
+    "WeightDecay",
     "absolute",
     "argmax",
     "avg_pool2d",

@@ -22,19 +22,31 @@ from minigraph.optimizers.rules import (
     RMSProp,
     optimizer_from_name,
 )
+from minigraph.optimizers.wrappers import (
+    Accumulate,
+    ClipGlobalNorm,
+    ClipValue,
+    Groups,
+    WeightDecay,
+)
 
 __all__ = [
     "LEARNING_RATE",
     "SGD",
+    "Accumulate",
     "AdaGrad",
     "Adam",
     "AdamW",
+    "ClipGlobalNorm",
+    "ClipValue",
+    "Groups",
     "Momentum",
     "Nesterov",
     "Optimizer",
     "RMSProp",
     "Rule",
     "Variables",
+    "WeightDecay",
     "add_updates",
     "optimizer_from_name",
     "weights_only",

@@ -53,6 +53,9 @@ class Trained:
     def with_gradient(self, gradient: Tensor) -> Trained:
         return replace(self, gradient=gradient)
 
+    def with_rate(self, scale: float) -> Trained:
+        return replace(self, rate_scale=self.rate_scale * scale)
+
 
 class Optimizer(ABC):
     """Base of all optimisers: frozen dataclasses with a ``learning_rate``."""
