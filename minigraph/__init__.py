@@ -73,6 +73,7 @@ from minigraph.optimizers import (
     WeightDecay,
     weights_only,
 )
+from minigraph.schedules import Cosine, OneCycle, Polynomial, StepDecay, WarmUp
 
 __version__ = "0.1.0"
 
@@ -84,6 +85,7 @@ __all__ = [
     "AdamW",
     "ClipGlobalNorm",
     "ClipValue",
+    "Cosine",
     "DType",
     "Executable",
     "Groups",
@@ -92,11 +94,15 @@ __all__ = [
     "MinigraphError",
     "Momentum",
     "Nesterov",
+    "OneCycle",
+    "Polynomial",
     "RMSProp",
     "SpecError",
     "StateError",
+    "StepDecay",
     "Tensor",
     "TensorSpec",
+    "WarmUp",
     "WeightDecay",
     "absolute",
     "argmax",
