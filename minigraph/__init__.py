@@ -62,28 +62,56 @@ from minigraph.ops.pool import avg_pool2d, global_avg_pool2d, global_max_pool2d,
 from minigraph.ops.reduce import argmax, reduce_max, reduce_mean, reduce_sum
 from minigraph.ops.shape import concat, flatten, pad, split, squeeze, transpose
 from minigraph.ops.softmax import log_softmax, softmax
-from minigraph.optimizers import SGD, AdaGrad, Adam, Momentum
+from minigraph.optimizers import (
+    SGD,
+    Accumulate,
+    AdaGrad,
+    Adam,
+    AdamW,
+    ClipGlobalNorm,
+    ClipValue,
+    Groups,
+    Momentum,
+    Nesterov,
+    RMSProp,
+    WeightDecay,
+    weights_only,
+)
+from minigraph.schedules import Cosine, OneCycle, Polynomial, StepDecay, WarmUp
 
 __version__ = "0.1.0"
 
 __all__ = [
     "SGD",
+    "Accumulate",
     "AdaGrad",
     "Adam",
+    "AdamW",
     "BuilderError",
+    "ClipGlobalNorm",
+    "ClipValue",
+    "Cosine",
     "DType",
     "Executable",
+    "Groups",
     "IllegalLabelError",
     "InputError",
     "LoadError",
     "MemoryLimitError",
     "MinigraphError",
     "Momentum",
+    "Nesterov",
+    "OneCycle",
+    "Polynomial",
+    "RMSProp",
     "SpecError",
     "StateError",
+    "StepDecay",
     "Tensor",
     "TensorSpec",
     "UnsupportedError",
+    "WarmUp",
+    "WeightDecay",
     "absolute",
     "argmax",
     "avg_pool2d",
@@ -133,6 +161,7 @@ __all__ = [
     "stop_gradient",
     "tanh",
     "transpose",
+    "weights_only",
     "when_training",
     "where",
 ]

@@ -80,11 +80,58 @@ def adam(theta: np.ndarray) -> Iterator[np.ndarray]:
         theta = theta - rate * (m / (1 - 0.7**t)) / (np.sqrt(v / (1 - 0.95**t)) + 0.01)
 
 
+def nesterov(theta: np.ndarray) -> Iterator[np.ndarray]:
+    """``v <- alpha v - eps g; theta <- theta + alpha v - eps g``"""
+    v = np.zeros_like(theta)
+    while True:
+        gradient, rate = yield theta
+        v = 0.8 * v - rate * gradient
+        theta = theta + 0.8 * v - rate * gradient
+
+
+def rmsprop(theta: np.ndarray) -> Iterator[np.ndarray]:
+    """``r <- rho r + (1 - rho) g g; theta <- theta - eps g / (sqrt(r) + epsilon)``"""
+    r = np.zeros_like(theta)
+    while True:
+        gradient, rate = yield theta
+        r = 0.7 * r + 0.3 * gradient**2
+        theta = theta - rate * gradient / (np.sqrt(r) + 0.01)
+
+
+def rmsprop_centred_with_momentum(theta: np.ndarray) -> Iterator[np.ndarray]:
+    r, mean, b = np.zeros_like(theta), np.zeros_like(theta), np.zeros_like(theta)
+    while True:
+        gradient, rate = yield theta
+        r = 0.7 * r + 0.3 * gradient**2
+        mean = 0.7 * mean + 0.3 * gradient
+        b = 0.8 * b + gradient / (np.sqrt(r - mean**2) + 0.01)
+        theta = theta - rate * b
+
+
+def adamw(theta: np.ndarray) -> Iterator[np.ndarray]:
+    """Loshchilov and Hutter 2019, algorithm 2, with the decay times the rate."""
+    m, v, t = np.zeros_like(theta), np.zeros_like(theta), 0
+    while True:
+        gradient, rate = yield theta
+        t += 1
+        m = 0.7 * m + 0.3 * gradient
+        v = 0.95 * v + 0.05 * gradient**2
+        step = (m / (1 - 0.7**t)) / (np.sqrt(v / (1 - 0.95**t)) + 0.01)
+        theta = theta - rate * (step + 0.2 * theta)
+
+
 CASES: dict[str, tuple[Optimizer, Formula]] = {
     "sgd": (mg.SGD(0.1), sgd),
     "momentum": (mg.Momentum(0.1, 0.8), momentum),
     "adagrad": (mg.AdaGrad(0.1, delta=0.01), adagrad),
     "adam": (mg.Adam(0.1, beta1=0.7, beta2=0.95, epsilon=0.01), adam),
+    "nesterov": (mg.Nesterov(0.1, 0.8), nesterov),
+    "rmsprop": (mg.RMSProp(0.1, rho=0.7, epsilon=0.01), rmsprop),
+    "rmsprop-centred-with-momentum": (
+        mg.RMSProp(0.1, rho=0.7, epsilon=0.01, momentum=0.8, centred=True),
+        rmsprop_centred_with_momentum,
+    ),
+    "adamw": (mg.AdamW(0.1, beta1=0.7, beta2=0.95, epsilon=0.01, decay=0.2), adamw),
 }
 
 
@@ -168,6 +215,8 @@ def test_a_negative_rate_is_refused() -> None:
 
 
 def test_an_unknown_name_is_refused() -> None:
-    assert optimizer_from_name("adam", 0.5) == mg.Adam(0.5)
+    kinds = (mg.SGD, mg.Momentum, mg.Nesterov, mg.AdaGrad, mg.RMSProp, mg.Adam, mg.AdamW)
+    for kind in kinds:
+        assert optimizer_from_name(kind.__name__.lower(), 0.5) == kind(0.5)
     with pytest.raises(mg.SpecError, match=r"^Expected an optimiser of sgd, .*, got 'lion'"):
         optimizer_from_name("lion", 0.1)

@@ -23,13 +23,13 @@ HEAVY = {
 CORE = {
     "algorithms", "api", "autodiff", "backend", "compiler", "executable", "explain", "initializers",
     "inputs", "ir", "layers", "lower", "memory", "ops", "optimizers", "passes", "profile", "replay",
-    "schedule", "serialization", "state", "testing",
+    "schedule", "schedules", "serialization", "state", "testing",
 }  # fmt: skip
 PRACTICAL = {"training", "data", "report", "cli", "metrics"}
 LAYERS = [
     {"ir"},
     {"ops"},
-    {"initializers", "backend"},
+    {"initializers", "backend", "schedules"},
     {"passes", "autodiff", "layers", "schedule", "algorithms", "memory", "lower", "optimizers",
      "state", "inputs"},
     {"compiler"},

@@ -30,7 +30,9 @@ def train(
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training set.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Images a step.")] = None,
     learning_rate: Annotated[float | None, typer.Option(min=0.0)] = None,
-    optimizer: Annotated[str | None, typer.Option(help="sgd, momentum, adagrad or adam.")] = None,
+    optimizer: Annotated[
+        str | None, typer.Option(help="sgd, momentum, nesterov, adagrad, rmsprop, adam or adamw.")
+    ] = None,
     base: Annotated[int | None, typer.Option(min=1, help="U-Net: first level's channels.")] = None,
     depth: Annotated[int | None, typer.Option(min=1, help="U-Net: number of poolings.")] = None,
     batch_norm: Annotated[bool, typer.Option(help="U-Net: normalise each convolution.")] = False,

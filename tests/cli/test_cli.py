@@ -134,7 +134,7 @@ def test_doctor_lists_versions_and_backends() -> None:
         (["train", "lenet"], "--data FOLDER"),
         (["train", "unet", "--data", "nowhere"], "'nowhere'"),
         (["train", "unet", "--crop", "big"], "HEIGHTxWIDTH"),
-        (["train", "unet", "--optimizer", "magic"], "sgd, momentum, adagrad, adam"),
+        (["train", "unet", "--optimizer", "magic"], "sgd, momentum, nesterov, adagrad"),
         (["train", "unet", "--backend", "abacus"], "abacus"),
         (["inspect", "nothing.safetensors"], "nothing.safetensors"),
         (["inspect", "unet", "--image", "3"], "NxCxHxW"),

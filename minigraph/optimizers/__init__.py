@@ -1,0 +1,53 @@
+"""Optimisers: they add their update to the graph, with slots as state.
+
+Rules treat one parameter each (``rules``); wrappers change what an optimiser sees or when it acts:
+weight decay, clipping, accumulation, groups (``wrappers``).
+"""
+
+from minigraph.optimizers.base import (
+    LEARNING_RATE,
+    Optimizer,
+    Rule,
+    Variables,
+    add_updates,
+    weights_only,
+)
+from minigraph.optimizers.rules import (
+    SGD,
+    AdaGrad,
+    Adam,
+    AdamW,
+    Momentum,
+    Nesterov,
+    RMSProp,
+    optimizer_from_name,
+)
+from minigraph.optimizers.wrappers import (
+    Accumulate,
+    ClipGlobalNorm,
+    ClipValue,
+    Groups,
+    WeightDecay,
+)
+
+__all__ = [
+    "LEARNING_RATE",
+    "SGD",
+    "Accumulate",
+    "AdaGrad",
+    "Adam",
+    "AdamW",
+    "ClipGlobalNorm",
+    "ClipValue",
+    "Groups",
+    "Momentum",
+    "Nesterov",
+    "Optimizer",
+    "RMSProp",
+    "Rule",
+    "Variables",
+    "WeightDecay",
+    "add_updates",
+    "optimizer_from_name",
+    "weights_only",
+]
