@@ -73,11 +73,11 @@ def _open(
     shape = _shape(image or ("8x3x48x48" if recipe.segmentation else "64x1x28x28"))
     built = network(model, classes, base=recipe.base, depth=recipe.depth, batch_norm=False)
     task = LabelTask(built, [0.0] * shape[1], [1.0] * shape[1], 255)
-    label = (shape[0], *shape[2:]) if recipe.segmentation else (shape[0],)
-    inputs = {"image": (shape, "float32"), "label": (label, "int32")}
+    label: tuple[int, ...] = (shape[0], *shape[2:]) if recipe.segmentation else (shape[0],)
+    specs = {"image": (shape, "float32"), "label": (label, "int32")}
     outputs = ["loss"] if training else ["prediction"]
     return mg.compile(
-        task, inputs, optimizer=optimizer, outputs=outputs, backend=backend, threads=threads
+        task, specs, optimizer=optimizer, outputs=outputs, backend=backend, threads=threads
     )
 
 
