@@ -66,11 +66,18 @@ def compile(
     engine = _engine(backend, threads, state)
     shared = ModelState(engine, operator.index(seed)) if state is None else state
     before = set(shared)
+    rate = shared[LEARNING_RATE] if LEARNING_RATE in before else None
     executable = _executable(
         FunctionSource(model), specs, optimizer, loss, outputs, engine, shared, options
     )
     if state is not None:
         _warn_of_new_parameters(shared, before)
+    if optimizer is not None and rate not in (None, optimizer.learning_rate):
+        warnings.warn(
+            f"the state's learning rate was {rate} and is now the optimiser's, "
+            f"{optimizer.learning_rate}: training steps on one state share it",
+            stacklevel=2,
+        )
     return executable
 
 
@@ -155,15 +162,8 @@ def _executable(
     training = partial(
         compile_training, optimizer=optimizer, loss=loss, backend=backend, options=options
     )
-    before = float(state[LEARNING_RATE]) if LEARNING_RATE in state else optimizer.learning_rate
     executable = Executable(source, specs, training, backend, state, outputs)
-    if before != optimizer.learning_rate:
-        state[LEARNING_RATE] = optimizer.learning_rate
-        warnings.warn(
-            f"the state's learning rate was {before} and is now the optimiser's, "
-            f"{optimizer.learning_rate}: training steps on one state share it",
-            stacklevel=3,
-        )
+    state[LEARNING_RATE] = optimizer.learning_rate  # whatever a shared or saved state had
     return executable
 
 

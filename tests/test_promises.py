@@ -183,3 +183,45 @@ def test_integers_become_floats_where_they_are_exact() -> None:
         exe(x=[2**24 + 1])
     with pytest.raises(mg.InputError, match="cannot hold"):
         exe(x=np.array([1e300]))
+
+
+def test_a_second_training_step_on_one_state_says_that_it_sets_the_shared_rate() -> None:
+    def model(x: mg.Tensor) -> dict[str, mg.Tensor]:
+        return {"loss": mg.reduce_sum(mg.dense(x, 1, name="a"))}
+
+    first = mg.compile(model, {"x": "float32[1,2]"}, optimizer=mg.SGD(0.1))
+    with pytest.warns(UserWarning, match=r"was 0\.1 and is now the optimiser's, 0\.5"):
+        mg.compile(model, {"x": "float32[1,2]"}, optimizer=mg.SGD(0.5), state=first.state)
+    assert first.state["optimizer.learning_rate"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ({"optimizer": "adam"}, "Expected an optimiser such as"),
+        ({"optimizer": mg.Adam}, "Expected an optimiser such as"),
+        ({"outputs": "loss"}, "Expected a list of output names"),
+        ({"memory_limit": "1GB"}, "Expected memory_limit as a number of bytes"),
+        ({"max_relative_error": 0.0}, "Expected a positive max_relative_error"),
+        ({"passes": ("fold",)}, "Expected passes as a list of functions"),
+        ({"passes": (lambda graph: None,)}, "Expected a graph, got NoneType"),
+        ({"threads": 0}, "Expected at least one thread, got 0"),
+        ({"state": 1}, "Expected the state of an executable"),
+    ],
+)
+def test_wrong_arguments_are_named(arguments: dict, told: str) -> None:
+    with pytest.raises(mg.MinigraphError, match=told):
+        mg.compile(lambda x: {"loss": mg.reduce_sum(x)}, {"x": "float32[2]"}, **arguments)
+
+
+def test_wrong_calls_are_named() -> None:
+    exe = mg.compile(lambda x: {"y": x**2}, {"x": "float32[2]"})
+    assert exe({"x": [3.0, 4.0]})["y"].tolist() == [9.0, 16.0]
+    with pytest.raises(mg.InputError, match=r"Expected inputs by name, .* got ndarray"):
+        exe(np.zeros(2))
+    with pytest.raises(mg.InputError, match="Expected a list of names to fetch"):
+        exe(x=[0.0, 0.0], fetch="y")
+    with pytest.raises(AttributeError):
+        exe.state = {}
+    with pytest.raises(AttributeError, match=r"operations are functions, such as mg\.reduce_sum"):
+        mg.compile(lambda x: x.sum(), {"x": "float32[2]"})
