@@ -9,8 +9,9 @@ width the convolution stays direct. For each of the six points u:
     y[n, k, 4 t + i] = sum over u of A^T[i, u] * M[u][k, (n, t)]                        (whole rows)
 
 The two-dimensional F(4 x 4, 3 x 3) saves three quarters, but its second transform works on every
-fourth element of a row. NumPy's strided loops eat up what the products save; transforms of whole
-rows run at the speed of the cache. They are also more accurate: one interpolation, not two.
+fourth element of a row, where NumPy's strided loops eat up most of what the products save (by
+estimate; it was not built). Transforms of whole rows run at the speed of the cache, and are more
+accurate: one interpolation, not two.
 """
 
 from __future__ import annotations
