@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 import warnings
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -61,10 +60,11 @@ def compile(
         )
     specs = {name: TensorSpec.of(spec) for name, spec in inputs.items()}
     options = Options(max_relative_error, memory_limit, passes)
-    if state is not None:
-        _check_arguments(optimizer, outputs, state)
+    if not isinstance(seed, int):
+        raise BuilderError(f"Expected a whole number as the seed, got {seed!r}")
+    _check_arguments(specs, optimizer, outputs, state)
     engine = _engine(backend, threads, state)
-    shared = ModelState(engine, operator.index(seed)) if state is None else state
+    shared = ModelState(engine, seed) if state is None else state
     before = set(shared)
     rate = shared[LEARNING_RATE] if LEARNING_RATE in before else None
     executable = _executable(
@@ -111,8 +111,12 @@ def load(
     if unknown:
         raise InputError(f"Expected inputs of {', '.join(specs)}, got {', '.join(unknown)}")
     given = {name: TensorSpec.of(spec) for name, spec in (inputs or {}).items()}
+    for name, spec in given.items():
+        if spec.ndim != specs[name].ndim:
+            raise InputError(f"Expected {specs[name].ndim} axes for {name!r}, got {spec}")
     specs = follow(specs, given)
     options = Options(max_relative_error, memory_limit, passes)
+    _check_arguments(specs, optimizer, outputs, state)
     engine = _engine(backend, threads, state)
     shared = ModelState(engine, seed=0) if state is None else state
     if state is None:
@@ -150,12 +154,6 @@ def _executable(
     state: ModelState,
     options: Options,
 ) -> Executable:
-    _check_arguments(optimizer, outputs, state)
-    taken = [name for name in specs if name in _CALL_ARGUMENTS]
-    if taken:
-        raise BuilderError(
-            f"Expected names of inputs that are no arguments of a call, got {', '.join(taken)}"
-        )
     if optimizer is None:
         inference = partial(compile_inference, backend=backend, options=options)
         return Executable(source, specs, inference, backend, state, outputs)
@@ -167,10 +165,17 @@ def _executable(
     return executable
 
 
-def _check_arguments(optimizer: object, outputs: object, state: object) -> None:
+def _check_arguments(
+    specs: Mapping[str, TensorSpec], optimizer: object, outputs: object, state: object
+) -> None:
+    taken = [name for name in specs if name in _CALL_ARGUMENTS]
+    if taken:
+        raise BuilderError(
+            f"Expected names of inputs that are no arguments of a call, got {', '.join(taken)}"
+        )
     if optimizer is not None and not isinstance(optimizer, Optimizer):
         raise BuilderError(f"Expected an optimiser such as mg.Adam(1e-3), got {optimizer!r}")
-    if not isinstance(state, ModelState):
+    if state is not None and not isinstance(state, ModelState):
         raise BuilderError(
             f"Expected the state of an executable (step.state), got {type(state).__name__}"
         )

@@ -88,14 +88,10 @@ class Executable:
         logs so. Raises InputError for a wrong name, shape or dtype, and IllegalLabelError for a
         label that the loss refuses; a call that raises has changed no state.
         """
-        inputs = _by_name(batch, inputs)
         if isinstance(fetch, str):
             raise InputError(f"Expected a list of names to fetch, got the string {fetch!r}")
         with self._lock:
-            special = self._specialisation(inputs, tuple(fetch))
-            arrays = {
-                name: as_input(name, inputs[name], spec) for name, spec in special.inputs.items()
-            }
+            special, arrays = self._prepare(_by_name(batch, inputs), tuple(fetch))
             results = _result_arrays(special.outputs, out)
             special.runner.run(arrays, results)
             return results
@@ -104,18 +100,17 @@ class Executable:
         self, batch: Mapping[str, Any] | None = None, /, *, runs: int = 10, **inputs: Any
     ) -> Profile:
         """Time each node over several runs (medians); a training step advances its state."""
-        inputs = _by_name(batch, inputs)
         with self._lock:
-            special = self._specialisation(inputs, ())
-            arrays = {
-                name: as_input(name, inputs[name], spec) for name, spec in special.inputs.items()
-            }
+            special, arrays = self._prepare(_by_name(batch, inputs), ())
             results = _result_arrays(special.outputs, None)
             special.runner.run(arrays, results)
             times = [special.runner.timed_run(arrays, results) for _ in range(max(runs, 1))]
             return make_profile(special.compiled, times)
 
-    def _specialisation(self, inputs: Mapping[str, Any], fetch: tuple[str, ...]) -> Specialisation:
+    def _prepare(
+        self, inputs: Mapping[str, Any], fetch: tuple[str, ...]
+    ) -> tuple[Specialisation, dict[str, np.ndarray]]:
+        """The program for these inputs and fetches, and the inputs as it wants them."""
         self._check_names(inputs, self._first.inputs)
         given = {
             name: _call_spec(name, inputs[name], spec)
@@ -127,7 +122,9 @@ class Executable:
             outputs = tuple(dict.fromkeys([*self._first.outputs, *fetch]))
         special = self._specialise(follow(self._specs, given), outputs)
         self._check_names(inputs, special.inputs)  # what is fetched may need more of them
-        return special
+        return special, {
+            name: as_input(name, inputs[name], spec) for name, spec in special.inputs.items()
+        }
 
     def _check_names(self, inputs: Mapping[str, Any], needed: Mapping[str, TensorSpec]) -> None:
         missing = [name for name in needed if name not in inputs]

@@ -206,6 +206,7 @@ def test_a_second_training_step_on_one_state_says_that_it_sets_the_shared_rate()
         ({"passes": ("fold",)}, "Expected passes as a list of functions"),
         ({"passes": (lambda graph: None,)}, "Expected a graph, got NoneType"),
         ({"threads": 0}, "Expected at least one thread, got 0"),
+        ({"seed": 1.5}, "Expected a whole number as the seed, got 1.5"),
         ({"state": 1}, "Expected the state of an executable"),
     ],
 )
@@ -225,3 +226,9 @@ def test_wrong_calls_are_named() -> None:
         exe.state = {}
     with pytest.raises(AttributeError, match=r"operations are functions, such as mg\.reduce_sum"):
         mg.compile(lambda x: x.sum(), {"x": "float32[2]"})
+
+
+def test_other_shapes_for_a_saved_model_must_have_its_axes(tmp_path: Path) -> None:
+    mg.compile(lambda x: mg.relu(x), {"x": "float32[2,3]"}).save(tmp_path / "model")
+    with pytest.raises(mg.InputError, match=r"Expected 2 axes for 'x', got float32\[4\]"):
+        mg.load(tmp_path / "model", inputs={"x": "float32[4]"})

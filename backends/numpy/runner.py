@@ -87,6 +87,8 @@ class NumpyRunner:
         self._first_write = next(
             (i for i, step in enumerate(program.steps) if _writes_state(step)), len(self._calls)
         )
+        self._before_writes = self._calls[: self._first_write]
+        self._from_first_write = self._calls[self._first_write :]
         self._access = store.lock.writing if program.writes_state else store.lock.reading
 
     def run(self, inputs: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> None:
@@ -98,9 +100,9 @@ class NumpyRunner:
             numpy_for_kernels(),
         ):
             self._start(inputs)
-            self._run_calls(self._calls[: self._first_write], 0, interrupted)
+            self._run_calls(self._before_writes, 0, interrupted)
             if not interrupted:  # from the first write on, the step is finished first
-                self._run_calls(self._calls[self._first_write :], self._first_write)
+                self._run_calls(self._from_first_write, self._first_write)
                 self._finish(outputs)
 
     def timed_run(

@@ -18,11 +18,12 @@ from minigraph.optimizers import optimizer_from_name
 from minigraph.training import LabelTask, RunFolder, train_epochs
 
 ModelName = Enum("ModelName", {name: name for name in RECIPES}, type=str)  # type: ignore[misc]
+_NETWORKS = "; ".join(f"{name}: {recipe.summary}" for name, recipe in RECIPES.items())
 _SHOWN_PICTURES = {True: 4, False: 32}  # segmentation or not
 
 
 def train(
-    model: Annotated[ModelName, typer.Argument(help="The network.")],
+    model: Annotated[ModelName, typer.Argument(help=_NETWORKS)],
     data: Annotated[
         str | None,
         typer.Option(help="'shapes' (generated), or a folder: IDX or CamVid-like."),

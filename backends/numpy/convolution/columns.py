@@ -36,11 +36,6 @@ class Span:
     def row_count(self) -> int:
         return self.rows.stop - self.rows.start
 
-    @property
-    def pixels_per_row(self) -> int:
-        """Rows of all the images together; times the width, the number of columns."""
-        return self.image_count * self.row_count
-
 
 def slices(size: int, step: int) -> list[slice]:
     """`range(size)` cut into slices of `step`, the last one possibly shorter."""
