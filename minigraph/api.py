@@ -123,8 +123,9 @@ def load(
         for name, array in saved.arrays.items():
             shared.restore(name, saved.roles.get(name), array)
     return _executable(
-        GraphSource(saved.graph), specs, optimizer, loss, outputs, engine, shared, options
-    )
+        GraphSource(saved.graph), specs, optimizer, loss, outputs, engine, shared, options,
+        saved.metadata,
+    )  # fmt: skip
 
 
 def _engine(backend: str | Backend, threads: int | None, state: ModelState | None) -> Backend:
@@ -153,14 +154,15 @@ def _executable(
     backend: Backend,
     state: ModelState,
     options: Options,
+    metadata: Mapping[str, str] | None = None,
 ) -> Executable:
     if optimizer is None:
         inference = partial(compile_inference, backend=backend, options=options)
-        return Executable(source, specs, inference, backend, state, outputs)
+        return Executable(source, specs, inference, backend, state, outputs, metadata)
     training = partial(
         compile_training, optimizer=optimizer, loss=loss, backend=backend, options=options
     )
-    executable = Executable(source, specs, training, backend, state, outputs)
+    executable = Executable(source, specs, training, backend, state, outputs, metadata)
     state[LEARNING_RATE] = optimizer.learning_rate  # whatever a shared or saved state had
     return executable
 

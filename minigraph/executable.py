@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from minigraph.backend import Backend, Runner
 from minigraph.compiler import Compiled
 from minigraph.explain import explain
 from minigraph.inputs import as_input, follow
-from minigraph.ir.errors import InputError, SpecError
+from minigraph.ir.errors import InputError, SpecError, StateError
 from minigraph.ir.graph import Graph
 from minigraph.ir.spec import TensorSpec
 from minigraph.memory import MemoryPlan
@@ -59,7 +60,9 @@ class Executable:
         backend: Backend,
         state: ModelState,
         outputs: Sequence[str] | None = None,
+        metadata: Mapping[str, str] | None = None,
     ) -> None:
+        self.metadata: Mapping[str, str] = MappingProxyType(dict(metadata or {}))
         self._source = source
         self._specs = dict(specs)
         self._compile = compile_graph
@@ -225,13 +228,18 @@ class Executable:
         other._lock = threading.Lock()
         return other
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path, metadata: Mapping[str, str] | None = None) -> None:
         """Write the model as one safetensors file: state, constants and the graph's text.
 
         ``mg.load`` needs no model code. The file is the model as it was built, so it can be
-        loaded for inference and for training.
+        loaded for inference and for training. ``metadata`` is kept beside that of the file it was
+        loaded from, and is there again as ``mg.load(path).metadata``.
         """
-        save_model(path, self._first.source, self.state)
+        notes = {**self.metadata, **(metadata or {})}
+        wrong = [name for name, text in notes.items() if not isinstance(text, str)]
+        if wrong:
+            raise StateError(f"Expected metadata as texts, got another type for {wrong}")
+        save_model(path, self._first.source, self.state, notes)
 
 
 def _by_name(batch: object, inputs: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,14 +1,14 @@
 """A saved model is one safetensors file.
 
 State variables are tensors under their own names, constants under ``constant/<content hash>``; the
-graph's text form and a format version are metadata. Nothing is evaluated when it is read.
+graph's text form, a format version and what the user adds are metadata. Nothing is evaluated when
+it is read.
 """
 
 from __future__ import annotations
 
-import os
+import json
 import struct
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ from minigraph.ir.graph import Graph, Role
 from minigraph.ir.spec import DType
 from minigraph.ir.text import parse
 from minigraph.ops import TEXT_CLASSES
+from minigraph.whole_file import write_whole
 
 if TYPE_CHECKING:
     from minigraph.state import ModelState
@@ -32,8 +33,10 @@ _CONSTANT = "constant/"
 _MAX_HEADER = 100_000_000  # bytes; the limit of the safetensors format
 
 
-def save_model(path: str | Path, graph: Graph, state: ModelState) -> None:
-    """Write graph and state. The file appears whole or not at all."""
+def save_model(
+    path: str | Path, graph: Graph, state: ModelState, notes: Mapping[str, str] | None = None
+) -> None:
+    """Write graph, state and the user's metadata. The file appears whole or not at all."""
     from safetensors.numpy import save
 
     # safetensors ignores strides: only C-contiguous arrays in logical order are right.
@@ -43,19 +46,21 @@ def save_model(path: str | Path, graph: Graph, state: ModelState) -> None:
         tensors[_CONSTANT + digest] = np.asarray(array, order="C")
     roles = ",".join(f"{name}={role.value}" for name, role in sorted(state.roles.items()))
     metadata = {"format": FORMAT, "graph": str(graph), "roles": roles}
+    metadata["user"] = json.dumps(dict(notes or {}))
     shapes = {name: str(array.dtype) for name, array in tensors.items()}
     plain = {name: _as_bits(array) for name, array in tensors.items()}
     metadata["bfloat16"] = ",".join(n for n, dtype in sorted(shapes.items()) if dtype == "bfloat16")
-    _write_whole(Path(path), save(plain, metadata))
+    write_whole(Path(path), save(plain, metadata))
 
 
 @dataclass(frozen=True)
 class SavedModel:
-    """What a file holds: the graph, all state variables (slots too), and their roles."""
+    """What a file holds: the graph, all state variables (slots too), their roles, user metadata."""
 
     graph: Graph
     arrays: Mapping[str, np.ndarray]
     roles: Mapping[str, Role]
+    metadata: Mapping[str, str]
 
 
 def load_model(path: str | Path) -> SavedModel:
@@ -79,7 +84,18 @@ def load_model(path: str | Path) -> SavedModel:
             raise LoadError(f"{path}: Expected the bits of {name!r} as uint16, got another tensor")
         tensors[name] = bits.view(DType.BFLOAT16.numpy)
     graph, state = _assemble(path, metadata["graph"], tensors)
-    return SavedModel(graph, state, _roles(metadata.get("roles", "")))
+    notes = _user_metadata(path, metadata.get("user", "{}"))
+    return SavedModel(graph, state, _roles(metadata.get("roles", "")), notes)
+
+
+def _user_metadata(path: Path, text: str) -> dict[str, str]:
+    try:
+        notes = json.loads(text)
+    except ValueError:
+        notes = None
+    if not isinstance(notes, dict) or not all(isinstance(v, str) for v in notes.values()):
+        raise LoadError(f"{path}: Expected user metadata as names and texts, got something else")
+    return notes
 
 
 def _roles(text: str) -> dict[str, Role]:
@@ -139,18 +155,3 @@ def _check_file(path: Path) -> None:
         raise LoadError(
             f"{path}: Expected a safetensors file, got {size} bytes with a header of {length}"
         )
-
-
-def _write_whole(path: Path, data: bytes) -> None:
-    """Write beside the target, flush to the disk, then rename over it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise

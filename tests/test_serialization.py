@@ -435,3 +435,28 @@ def test_no_code_is_run(tmp_path):
         with pytest.raises(LoadError):
             mg.load(path)
     assert not marker.exists()
+
+
+def test_metadata_of_the_user_comes_back_and_is_kept_when_saved_again(tmp_path):
+    path, again = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
+    trained().save(path, metadata={"classes": "sky, road", "format": "mine, not the file's"})
+    loaded = mg.load(path, outputs=["logits"])
+    assert loaded.metadata == {"classes": "sky, road", "format": "mine, not the file's"}
+    loaded.save(again, metadata={"epoch": "3"})
+    assert mg.load(again).metadata == {**loaded.metadata, "epoch": "3"}
+
+
+def test_metadata_is_text(tmp_path):
+    with pytest.raises(mg.StateError, match=r"Expected metadata as texts.*'epoch'"):
+        trained(steps=0).save(tmp_path / "model.safetensors", metadata={"epoch": 3})
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"epoch": 3}'])
+def test_damaged_user_metadata(saved, text):
+    _, path = saved
+    with safe_open(str(path), "numpy") as file:
+        metadata, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    save_file(tensors, str(path), {**metadata, "user": text})
+    with pytest.raises(LoadError, match="Expected user metadata"):
+        mg.load(path)

@@ -23,11 +23,11 @@ HEAVY = {
 CORE = {
     "algorithms", "api", "autodiff", "backend", "compiler", "executable", "explain", "initializers",
     "inputs", "ir", "layers", "lower", "memory", "ops", "optimizers", "passes", "profile", "replay",
-    "schedule", "schedules", "serialization", "state", "testing",
+    "schedule", "schedules", "serialization", "state", "testing", "whole_file",
 }  # fmt: skip
-PRACTICAL = {"training", "data", "report", "cli", "metrics"}
+PRACTICAL = {"training", "data", "report", "cli", "metrics", "model_card", "prediction"}
 LAYERS = [
-    {"ir"},
+    {"ir", "whole_file"},
     {"ops"},
     {"initializers", "backend", "schedules"},
     {"passes", "autodiff", "layers", "schedule", "algorithms", "memory", "lower", "optimizers",

@@ -125,8 +125,9 @@ def batches(
     mean: float | Sequence[float] = 0.0,
     std: float | Sequence[float] = 1.0,
     augment: Augmentation | None = None,
+    start: int = 0,
 ) -> Iterator[Batch]:
-    """One pass over a data set, in batches that depend on ``(seed, epoch)`` and nothing else.
+    """One pass over a data set; batch ``i`` depends on ``(seed, epoch, i)`` and nothing else.
 
     Args:
         dataset: what to go over.
@@ -139,6 +140,7 @@ def batches(
         std: then divided by; one number, or one per channel.
         augment: changes pictures and labels together, such as ``random_horizontal_flip``; labels
             that are then neither a class nor void are an error at that batch.
+        start: the first batch to make, from 0: the same batches as without it, less those before.
 
     Yields:
         ``{"image": float32 (N, C, H, W), "label": int32 (N,) or (N, H, W)}``, fresh arrays. With
@@ -146,10 +148,12 @@ def batches(
 
     Raises:
         ValueError: at the call, not at the first batch: a batch size that is not positive or gives
-            no batch at all, or a mean or std that does not fit the channels.
+            no batch at all, a start below 0, or a mean or std that does not fit the channels.
     """
     if batch_size < 1:
         raise ValueError(f"Expected batch_size of at least 1, got {batch_size}")
+    if start < 0:
+        raise ValueError(f"Expected a first batch of 0 or more, got start={start}")
     if drop_last and len(dataset) < batch_size:
         raise ValueError(
             f"Expected at least batch_size = {batch_size} pictures with drop_last, got "
@@ -163,7 +167,7 @@ def batches(
     scale, shift = 1 / (255 * divisor), -offset / divisor
     return _generate(
         dataset, batch_size, (seed, epoch), shuffle, drop_last,
-        scale.astype(np.float32), shift.astype(np.float32), augment,
+        scale.astype(np.float32), shift.astype(np.float32), augment, start,
     )  # fmt: skip
 
 
@@ -188,20 +192,25 @@ def _generate(
     scale: Array,
     shift: Array,
     augment: Augmentation | None,
+    start: int,
 ) -> Iterator[Batch]:
     count = len(dataset)
-    order_generator, augment_generator = np.random.default_rng(seed).spawn(2)
-    order = order_generator.permutation(count) if shuffle else np.arange(count)
+    order = _generator(seed, 0).permutation(count) if shuffle else np.arange(count)
     end = count - count % batch_size if drop_last else count
-    for start in range(0, end, batch_size):
-        chosen = order[start : start + batch_size]
+    for first in range(start * batch_size, end, batch_size):
+        chosen = order[first : first + batch_size]
         images, labels = dataset.images[chosen], dataset.labels[chosen]
         if augment is not None:
-            images, labels = augment(images, labels, augment_generator)
+            images, labels = augment(images, labels, _generator(seed, 1, first // batch_size))
             _check_augmented(dataset, labels, chosen)
         scaled = images * scale
         scaled += shift
         yield {"image": scaled, "label": labels.astype(np.int32)}
+
+
+def _generator(seed: tuple[int, int], *stream: int) -> np.random.Generator:
+    """One of the independent streams of numbers that belong to a seed and an epoch."""
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=stream))
 
 
 def _check_augmented(dataset: ArrayDataset, labels: Array, chosen: Array) -> None:

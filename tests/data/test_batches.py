@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from minigraph.data import ArrayDataset, batches, random_horizontal_flip
+from minigraph.data import ArrayDataset, batches, generate_shapes, random_horizontal_flip
 
 
 @pytest.fixture
@@ -176,3 +176,24 @@ def test_labels_that_an_augmentation_invents_are_named_with_their_picture(datase
     message = rf"0\.\.2 \(void 255\) after .*got 77 at image {second}, row 2, column 3"
     with pytest.raises(ValueError, match=message):
         next(parts)
+
+
+def test_a_pass_can_begin_anywhere_and_is_then_the_rest_of_the_whole():
+    def jitter(images, labels, generator):
+        return images ^ generator.integers(0, 256, images.shape, np.uint8), labels
+
+    dataset = generate_shapes(11, (24, 24), seed=3)
+    options = {"seed": 5, "epoch": 2, "shuffle": True, "augment": jitter}
+    whole = list(batches(dataset, 3, **options))
+    for start in range(6):
+        rest = list(batches(dataset, 3, start=start, **options))
+        assert len(rest) == max(len(whole) - start, 0)
+        for ours, theirs in zip(rest, whole[start:], strict=True):
+            np.testing.assert_array_equal(ours["image"], theirs["image"])
+            np.testing.assert_array_equal(ours["label"], theirs["label"])
+    assert not np.array_equal(whole[0]["image"], whole[1]["image"])
+
+
+def test_a_first_batch_below_zero_is_refused():
+    with pytest.raises(ValueError, match="start=-1"):
+        batches(generate_shapes(4, (24, 24), seed=0), 2, start=-1)
