@@ -182,7 +182,7 @@ def test_a_pass_can_begin_anywhere_and_is_then_the_rest_of_the_whole():
     def jitter(images, labels, generator):
         return images ^ generator.integers(0, 256, images.shape, np.uint8), labels
 
-    dataset = generate_shapes(11, (24, 24), seed=3)
+    dataset = generate_shapes(11, (32, 32), seed=3)
     options = {"seed": 5, "epoch": 2, "shuffle": True, "augment": jitter}
     whole = list(batches(dataset, 3, **options))
     for start in range(6):
@@ -196,4 +196,4 @@ def test_a_pass_can_begin_anywhere_and_is_then_the_rest_of_the_whole():
 
 def test_a_first_batch_below_zero_is_refused():
     with pytest.raises(ValueError, match="start=-1"):
-        batches(generate_shapes(4, (24, 24), seed=0), 2, start=-1)
+        batches(generate_shapes(4, (32, 32), seed=0), 2, start=-1)
