@@ -22,6 +22,7 @@ from minigraph.ir.errors import (
     SpecError,
     StateError,
     UnsupportedError,
+    WriteError,
 )
 from minigraph.ir.spec import DType, TensorSpec
 from minigraph.ir.tensor import Tensor
@@ -112,6 +113,7 @@ __all__ = [
     "UnsupportedError",
     "WarmUp",
     "WeightDecay",
+    "WriteError",
     "absolute",
     "argmax",
     "avg_pool2d",

@@ -6,25 +6,40 @@ import os
 import threading
 from pathlib import Path
 
+from minigraph.ir.errors import WriteError
+
 
 def write_whole(path: Path, data: bytes) -> None:
     """Write beside the target, flush to the disk, then rename over it.
 
     Whatever happens before the rename (a full disk, a kill), the file that was there stays. Raises
-    OSError.
+    WriteError.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        kept = "; the file that was there is unchanged" if path.is_file() else ""
+        raise WriteError(
+            f"Expected to write {len(data):,} bytes, got '{error.strerror or error}': {path}{kept}"
+        ) from error
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
     _flush_folder(path.parent)
+
+
+def remove_unfinished(folder: Path, names: tuple[str, ...]) -> None:
+    """Remove what killed processes left of files with these names."""
+    for name in names:
+        for path in folder.glob(f".{name}.*-*"):
+            path.unlink(missing_ok=True)
 
 
 def _flush_folder(folder: Path) -> None:

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 HEAVY = {
     "networkx", "matplotlib", "safetensors", "llvmlite", "cupy", "onnx", "PIL", "rich", "typer",
-    "cudnn", "importlib.metadata", "torch",
+    "cudnn", "importlib.metadata", "tensorboardX", "torch",
 }  # fmt: skip
 """May be imported inside a function: they cost more than all of minigraph's own modules."""
 

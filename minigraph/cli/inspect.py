@@ -71,7 +71,8 @@ def _open(
         return mg.load(path, optimizer=optimizer, inputs=inputs, backend=backend, threads=threads)
     recipe = RECIPES[model]
     shape = _shape(image or ("8x3x48x48" if recipe.segmentation else "64x1x28x28"))
-    built = network(model, classes, base=recipe.base, depth=recipe.depth, batch_norm=False)
+    built = network(model, classes, base=recipe.settings.get("base"),
+                    depth=recipe.settings.get("depth"), batch_norm=False)  # fmt: skip
     task = LabelTask(built, [0.0] * shape[1], [1.0] * shape[1], 255)
     label: tuple[int, ...] = (shape[0], *shape[2:]) if recipe.segmentation else (shape[0],)
     specs = {"image": (shape, "float32"), "label": (label, "int32")}

@@ -9,17 +9,20 @@ from rich.console import Console
 
 from minigraph.cli.doctor import doctor
 from minigraph.cli.inspect import inspect
+from minigraph.cli.models import models
 from minigraph.cli.train import train
 from minigraph.ir.errors import MinigraphError
 
 app = typer.Typer(
     name="minigraph",
-    help="Train, inspect and check: a deep-learning framework for convolutional networks.",
+    help="Train and inspect: deep learning with convolutional networks.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    epilog="Shell completion: minigraph --install-completion",
 )
 app.command()(train)
 app.command()(inspect)
+app.command()(models)
 app.command()(doctor)
 
 
@@ -27,9 +30,10 @@ def main() -> None:
     """Entry point. Exit codes: 0 done, 1 refused with a reason, 2 wrong usage, 130 interrupted."""
     try:
         app()
-    except (MinigraphError, ValueError, OSError) as error:
+    except (MinigraphError, ValueError, ImportError, OSError) as error:
+        text = " ".join(str(error).split("\n  in ")[0].splitlines()) or type(error).__name__
         Console(stderr=True, soft_wrap=True).print(
-            f"error: {error}", style="red", markup=False, highlight=False
+            f"error: {text}", style="red", markup=False, highlight=False
         )
         sys.exit(1)
     except KeyboardInterrupt:

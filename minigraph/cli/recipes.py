@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from minigraph.data.open import SHAPES
 from minigraph.models.lenet import lenet
@@ -14,31 +16,28 @@ from minigraph.training.task import Network
 
 @dataclass(frozen=True)
 class Recipe:
-    """Defaults of one network; every one is an option of the command."""
+    """One network: what it is for, and the settings that differ from the general ones."""
 
     summary: str
     segmentation: bool
-    data: str | None
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    optimizer: str
-    base: int = 0
-    depth: int = 0
+    settings: Mapping[str, Any]
 
+
+_UNET = {"data": SHAPES, "epochs": 6, "batch_size": 8, "learning_rate": 3e-3, "base": 8, "depth": 3}
+_CLASSIFIER = {"epochs": 3, "batch_size": 64}
 
 RECIPES: dict[str, Recipe] = {
-    "unet": Recipe(
-        "U-Net, semantic segmentation", True, SHAPES, 6, 8, 3e-3, "adam", base=8, depth=3
-    ),
+    "unet": Recipe("U-Net, semantic segmentation", True, _UNET),
     "small-classifier": Recipe(
-        "three convolutions, two dense layers; for Fashion-MNIST", False, None, 3, 64, 1e-3, "adam"
+        "three convolutions, two dense layers; for Fashion-MNIST", False, _CLASSIFIER
     ),
-    "lenet": Recipe("LeNet-5, for MNIST", False, None, 3, 64, 1e-3, "adam"),
+    "lenet": Recipe("LeNet-5, for MNIST", False, _CLASSIFIER),
 }
 
 
-def network(name: str, classes: int, *, base: int, depth: int, batch_norm: bool) -> Network:
+def network(
+    name: str, classes: int, *, base: int | None, depth: int | None, batch_norm: bool
+) -> Network:
     """The network of a recipe with its options bound. Raises ValueError for an option in vain."""
     if name == "unet":
         return partial(unet, classes=classes, base=base, depth=depth, batch_norm=batch_norm)

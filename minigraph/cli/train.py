@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -10,162 +11,305 @@ import typer
 from rich.console import Console
 
 import minigraph as mg
-from minigraph.cli.progress import TerminalProgress
-from minigraph.cli.recipes import RECIPES, Recipe, network
-from minigraph.data import ArrayDataset, random_horizontal_flip
-from minigraph.data.open import open_dataset
-from minigraph.optimizers import optimizer_from_name
-from minigraph.training import LabelTask, RunFolder, train_epochs
+from minigraph.cli.recipes import RECIPES, network
+from minigraph.cli.settings import Settings, field_names, settings_from
+from minigraph.cli.setup import (
+    CLASS_WEIGHTS,
+    SCHEDULES,
+    check_settings,
+    make_augmentation,
+    make_class_weights,
+    make_datasets,
+    make_optimizer,
+    make_schedule,
+    training_size,
+)
+from minigraph.data import ArrayDataset
+from minigraph.training import (
+    Callback,
+    EarlyStopping,
+    LabelTask,
+    ProgressBar,
+    RunFolder,
+    TensorBoardLog,
+    card_of,
+    fit,
+)
+from minigraph.training.run_folder import SETTINGS
 
 ModelName = Enum("ModelName", {name: name for name in RECIPES}, type=str)  # type: ignore[misc]
 _NETWORKS = "; ".join(f"{name}: {recipe.summary}" for name, recipe in RECIPES.items())
-_SHOWN_PICTURES = {True: 4, False: 32}  # segmentation or not
+_MAY_CHANGE = frozenset({"epochs", "early_stopping", "checkpoint_every", "prefetch", "threads"})
+INTERRUPTED = 130
+
+_DATA, _IMAGES, _LEARNING, _RUN = "Data", "Augmentation", "Learning", "Run"
 
 
 def train(
-    model: Annotated[ModelName, typer.Argument(help=_NETWORKS)],
+    context: typer.Context,
+    model: Annotated[ModelName | None, typer.Argument(help=_NETWORKS)] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="Settings to start from: a run's settings.json, or TOML.")
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="Go on with the run in this folder, to the bit.")
+    ] = None,
+    runs: Annotated[Path, typer.Option(help="Where run folders are made.")] = Path("runs"),
     data: Annotated[
         str | None,
-        typer.Option(help="'shapes' (generated), or a folder: IDX or CamVid-like."),
+        typer.Option(help="A folder, or a name that 'minigraph datasets' lists.",
+                     rich_help_panel=_DATA),
     ] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training set.")] = None,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Images a step.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(min=0.0)] = None,
-    optimizer: Annotated[
-        str | None, typer.Option(help="sgd, momentum, nesterov, adagrad, rmsprop, adam or adamw.")
+    size: Annotated[
+        str | None, typer.Option(help="Resize images to HEIGHTxWIDTH.", rich_help_panel=_DATA)
     ] = None,
-    base: Annotated[int | None, typer.Option(min=1, help="U-Net: first level's channels.")] = None,
-    depth: Annotated[int | None, typer.Option(min=1, help="U-Net: number of poolings.")] = None,
-    batch_norm: Annotated[bool, typer.Option(help="U-Net: normalise each convolution.")] = False,
     crop: Annotated[
-        str | None, typer.Option(help="Keep HEIGHTxWIDTH of each picture, e.g. 176x240.")
+        str | None,
+        typer.Option(help="Keep HEIGHTxWIDTH from the top left corner.", rich_help_panel=_DATA),
     ] = None,
-    flip: Annotated[bool, typer.Option(help="Mirror training pictures at random.")] = False,
-    seed: Annotated[int, typer.Option(help="Parameters, order, augmentation.")] = 0,
-    backend: Annotated[str, typer.Option(help="numpy, or auto.")] = "auto",
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads (default: all).")] = None,
-    runs: Annotated[Path, typer.Option(help="Where run folders are made.")] = Path("runs"),
-) -> None:
-    """Train a network and leave a run folder: metrics, best model, curves, predictions.
+    channels: Annotated[
+        int | None, typer.Option(min=1, max=3, help="1: grey, 3: RGB.", rich_help_panel=_DATA)
+    ] = None,
+    class_names: Annotated[
+        list[str] | None,
+        typer.Option("--class", help="A class's name; once for each, in order.",
+                     rich_help_panel=_DATA),
+    ] = None,
+    void_label: Annotated[
+        int | None,
+        typer.Option(min=0, max=255, help="The label that counts nowhere.", rich_help_panel=_DATA),
+    ] = None,
+    held_out: Annotated[
+        float | None,
+        typer.Option(help="Share to hold out of a set without a validation part.",
+                     rich_help_panel=_DATA),
+    ] = None,
+    prefetch: Annotated[
+        int | None,
+        typer.Option(min=0, help="Batches made ahead in the background.", rich_help_panel=_DATA),
+    ] = None,
+    flip: Annotated[
+        bool | None,
+        typer.Option("--flip/--no-flip", help="Mirror images at random.",
+                     rich_help_panel=_IMAGES),
+    ] = None,
+    random_crop: Annotated[
+        str | None,
+        typer.Option(help="Train on random HEIGHTxWIDTH windows.", rich_help_panel=_IMAGES),
+    ] = None,
+    random_scale: Annotated[
+        str | None,
+        typer.Option(help="Enlarge or shrink at random, e.g. 0.5-2.", rich_help_panel=_IMAGES),
+    ] = None,
+    colour_jitter: Annotated[
+        float | None,
+        typer.Option(min=0.0, max=1.0, help="Change brightness, contrast, saturation by up to it.",
+                     rich_help_panel=_IMAGES),
+    ] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Passes over the training set.", rich_help_panel=_LEARNING),
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Images a step.", rich_help_panel=_LEARNING)
+    ] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(min=0.0, rich_help_panel=_LEARNING)
+    ] = None,
+    optimizer: Annotated[
+        str | None,
+        typer.Option(help="sgd, momentum, nesterov, adagrad, rmsprop, adam or adamw.",
+                     rich_help_panel=_LEARNING),
+    ] = None,
+    schedule: Annotated[
+        str | None, typer.Option(help=f"{', '.join(SCHEDULES)}.", rich_help_panel=_LEARNING)
+    ] = None,
+    warm_up: Annotated[
+        int | None,
+        typer.Option(min=0, help="Steps in which the rate rises.", rich_help_panel=_LEARNING),
+    ] = None,
+    weight_decay: Annotated[
+        float | None,
+        typer.Option(min=0.0, help="Of weights, not of biases and norms.",
+                     rich_help_panel=_LEARNING),
+    ] = None,
+    clip_norm: Annotated[
+        float | None,
+        typer.Option(min=0.0, help="Limit of the gradient's norm.", rich_help_panel=_LEARNING),
+    ] = None,
+    accumulate: Annotated[
+        int | None,
+        typer.Option(min=1, help="Batches a change of the parameters.", rich_help_panel=_LEARNING),
+    ] = None,
+    class_weights: Annotated[
+        str | None,
+        typer.Option(help=f"{' or '.join(CLASS_WEIGHTS)}: rare classes count for more.",
+                     rich_help_panel=_LEARNING),
+    ] = None,
+    freeze: Annotated[
+        list[str] | None,
+        typer.Option(help="Parameters to leave alone, e.g. 'encoder*'.",
+                     rich_help_panel=_LEARNING),
+    ] = None,
+    early_stopping: Annotated[
+        int | None,
+        typer.Option(min=1, help="Stop after so many epochs without a better score.",
+                     rich_help_panel=_LEARNING),
+    ] = None,
+    base: Annotated[
+        int | None,
+        typer.Option(min=1, help="U-Net: channels of the first level.", rich_help_panel=_LEARNING),
+    ] = None,
+    depth: Annotated[
+        int | None,
+        typer.Option(min=1, help="U-Net: number of poolings.", rich_help_panel=_LEARNING),
+    ] = None,
+    batch_norm: Annotated[
+        bool | None,
+        typer.Option("--batch-norm/--no-batch-norm", help="U-Net: normalise each convolution.",
+                     rich_help_panel=_LEARNING),
+    ] = None,
+    checkpoint_every: Annotated[
+        int | None,
+        typer.Option(min=1, help="Steps between checkpoints, beside those of epochs.",
+                     rich_help_panel=_RUN),
+    ] = None,
+    tensorboard: Annotated[
+        bool | None,
+        typer.Option("--tensorboard/--no-tensorboard", help="Write TensorBoard's files as well.",
+                     rich_help_panel=_RUN),
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(min=0, help="Parameters, order, augmentation.", rich_help_panel=_RUN),
+    ] = None,
+    backend: Annotated[
+        str | None, typer.Option(help="numpy, or auto.", rich_help_panel=_RUN)
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="CPU threads (default: all).", rich_help_panel=_RUN)
+    ] = None,
+) -> None:  # fmt: skip
+    """Train a network and leave a run folder: settings, metrics, checkpoint, best model, pictures.
+
+    Ctrl-C ends a run with a checkpoint; --resume goes on. A run is repeated by its settings.json.
 
     Examples:
 
       minigraph train unet
 
-      minigraph train small-classifier --data fashion-mnist --epochs 3
+      minigraph train small-classifier --data fashion-mnist --epochs 8
 
-      minigraph train unet --data camvid --crop 176x240 --base 16 --depth 4 --flip --batch-size 4
-      --learning-rate 1e-3 --epochs 10
+      minigraph train unet --data camvid --random-crop 176x240 --base 16 --depth 4 --flip
+      --batch-size 4 --epochs 10
+
+      minigraph train --resume runs/unet-camvid
+
+      minigraph train --config runs/unet-camvid/settings.json --seed 1
     """
-    name, console = model.value, Console()
-    recipe = RECIPES[name]
-    source = data or recipe.data
-    if source is None:
-        raise ValueError(f"Expected a data set for {name}, got none: --data FOLDER")
-    settings = {
-        "model": name,
-        "data": source,
-        "epochs": epochs or recipe.epochs,
-        "batch_size": batch_size or recipe.batch_size,
-        "learning_rate": recipe.learning_rate if learning_rate is None else learning_rate,
-        "optimizer": optimizer or recipe.optimizer,
-        "base": base or recipe.base,
-        "depth": depth or recipe.depth,
-        "batch_norm": batch_norm,
-        "crop": crop,
-        "flip": flip,
-        "seed": seed,
-        "backend": backend,
-        "threads": threads,
+    given = {
+        name: value
+        for name, value in context.params.items()
+        if name in field_names() - {"model"} and value not in (None, [], ())
     }
-    console.print(f"reading {source} ...", highlight=False)
-    training, validation = open_dataset(source, crop=_size(crop), seed=seed)
-    _check(name, recipe, training, settings["batch_size"])
-    step, inference = _compile(settings, training)
+    console = Console()
+    name = None if model is None else model.value
+    if resume is not None:
+        _resume(name, config, resume, given, console)
+    else:
+        _run(settings_from(name, config, given), runs, None, console)
+
+
+def _resume(
+    model: str | None, config: Path | None, folder: Path, given: dict, console: Console
+) -> None:
+    fixed = sorted({"model": model, "config": config}.items() - {("model", None), ("config", None)})
+    wrong = [name for name, _ in fixed] + [name for name in given if name not in _MAY_CHANGE]
+    if wrong:
+        raise ValueError(
+            f"Expected nothing with --resume but {', '.join(sorted(_MAY_CHANGE))}, got "
+            f"{', '.join(wrong)}: a run goes on as it began. To begin another one from its "
+            f"settings: --config {folder / SETTINGS}"
+        )
+    if not (folder / SETTINGS).is_file():
+        raise ValueError(f"Expected the folder of a run with a {SETTINGS}, got none: {folder}")
+    settings = settings_from(None, folder / SETTINGS, given)
+    _run(settings, folder.parent, folder, console)
+
+
+def _run(settings: Settings, runs: Path, resumed: Path | None, console: Console) -> None:
+    check_settings(settings)
+    console.print(f"reading {settings.data} ...", highlight=False)
+    training, validation = make_datasets(settings)
+    _check(settings, training)
+    size = training_size(settings)
+    augment = make_augmentation(settings, training)
+    steps = len(training) // settings.batch_size * settings.epochs
+    schedule = make_schedule(settings, steps)
+    task = LabelTask.for_dataset(
+        network(settings.model, training.classes, base=settings.base, depth=settings.depth,
+                batch_norm=settings.batch_norm),
+        training, make_class_weights(settings, training),
+    )  # fmt: skip
+    step, inference = task.compile(
+        training, batch_size=settings.batch_size, optimizer=make_optimizer(settings), size=size,
+        seed=settings.seed, backend=settings.backend, threads=settings.threads,
+    )  # fmt: skip
+    _announce(settings, step, training, validation, console)
+    card = card_of(training, size)
+    if resumed is not None:
+        folder = RunFolder(resumed, card)
+        folder.write_settings(settings.to_json())
+    else:
+        name = f"{settings.model}-{Path(settings.data).name}"
+        folder = RunFolder.new(runs, name, card, settings.to_json())
+    callbacks: list[Callback] = [folder, ProgressBar(console)]
+    if settings.early_stopping is not None:
+        callbacks.append(EarlyStopping(folder.score, settings.early_stopping))
+    if settings.tensorboard:
+        callbacks.append(TensorBoardLog(folder.path / "tensorboard"))
+    history = fit(
+        step, training, validation, model=inference, epochs=settings.epochs, seed=settings.seed,
+        augment=augment, schedule=schedule, callbacks=callbacks, checkpoint=folder.checkpoint,
+        checkpoint_every=settings.checkpoint_every, metadata=card.to_metadata(),
+        resume=resumed is not None, prefetched=settings.prefetch, progress=False,
+    )  # fmt: skip
+    best = history.best(folder.score)
+    if best is not None:
+        label = folder.score.removeprefix("val_").replace("_", " ")
+        console.print(f"best {label} {best[folder.score]:.4f} in epoch {best['epoch']}",
+                      highlight=False)  # fmt: skip
+    console.print(f"written to {folder.path}/", highlight=False)
+    if history.interrupted:
+        console.print(f"to go on: minigraph train --resume {folder.path}", highlight=False)
+        sys.exit(INTERRUPTED)
+
+
+def _announce(
+    settings: Settings,
+    step: mg.Executable,
+    training: ArrayDataset,
+    validation: ArrayDataset,
+    console: Console,
+) -> None:
+    parameters = sum(array.size for array in step.state.parameters().values())
     console.print(
-        f"{name} on {source}: {len(training)} training and {len(validation)} held-out images of "
-        f"{'x'.join(map(str, training.image_shape))}, {len(training.class_names)} classes; "
-        f"{_parameters(step):,} parameters, backend {step.backend.name}, {step.backend.threads} "
+        f"{settings.model} on {settings.data}: {len(training)} training and {len(validation)} "
+        f"held-out images of {'x'.join(map(str, training.image_shape))}, {training.classes} "
+        f"classes; {parameters:,} parameters, backend {step.backend.name}, {step.backend.threads} "
         f"threads, plan {step.memory.total_bytes / 1e6:.0f} MB",
         highlight=False,
     )
-    folder = RunFolder.new(runs, f"{name}-{Path(source).name}", settings)
-    score = "val_mean_iou" if training.is_segmentation else "val_accuracy"
-    _run(step, inference, training, validation, settings, folder, score, console)
 
 
-def _run(
-    step: mg.Executable,
-    inference: mg.Executable,
-    training: ArrayDataset,
-    validation: ArrayDataset,
-    settings: dict,
-    folder: RunFolder,
-    score: str,
-    console: Console,
-) -> None:
-    best = -1.0
-    with TerminalProgress(console, settings["epochs"]) as progress:
-        for record in train_epochs(
-            step, inference, training, validation,
-            epochs=settings["epochs"], batch_size=settings["batch_size"], seed=settings["seed"],
-            augment=random_horizontal_flip if settings["flip"] else None, progress=progress,
-        ):  # fmt: skip
-            folder.add(record)
-            if record[score] > best:
-                best = record[score]
-                folder.save(step)
-                folder.draw_predictions(
-                    inference, validation, _SHOWN_PICTURES[training.is_segmentation]
-                )
-    label = score.removeprefix("val_").replace("_", " ")
-    console.print(f"best {label} {best:.4f}; written to {folder.path}/", highlight=False)
-    if not folder.draw_curves():
-        console.print('no curves: pip install "minigraph[plot]"', highlight=False, markup=False)
-
-
-def _compile(settings: dict, training: ArrayDataset) -> tuple[mg.Executable, mg.Executable]:
-    mean, std = training.channel_statistics()
-    task = LabelTask(
-        network(
-            settings["model"], training.classes, base=settings["base"], depth=settings["depth"],
-            batch_norm=settings["batch_norm"],
-        ),
-        mean, [max(value, 1e-3) for value in std], training.void_label,
-    )  # fmt: skip
-    size = settings["batch_size"]
-    inputs = {
-        "image": ((size, *training.image_shape), "float32"),
-        "label": ((size, *training.labels.shape[1:]), "int32"),
-    }
-    step = mg.compile(
-        task, inputs, outputs=["loss"], seed=settings["seed"],
-        optimizer=optimizer_from_name(settings["optimizer"], settings["learning_rate"]),
-        backend=settings["backend"], threads=settings["threads"],
-    )  # fmt: skip
-    inference = mg.compile(
-        task, inputs, outputs=["loss", "prediction"], state=step.state,
-        backend=settings["backend"], threads=settings["threads"],
-    )  # fmt: skip
-    return step, inference
-
-
-def _check(name: str, recipe: Recipe, training: ArrayDataset, batch_size: int) -> None:
+def _check(settings: Settings, training: ArrayDataset) -> None:
+    recipe = RECIPES[settings.model]
     if recipe.segmentation != training.is_segmentation:
         wanted, got = ("a mask", "one label") if recipe.segmentation else ("one label", "a mask")
-        raise ValueError(f"Expected {wanted} for each image to train {name}, got {got} each")
-    if len(training) < batch_size:
-        raise ValueError(f"Expected a batch size up to {len(training)} images, got {batch_size}")
-
-
-def _parameters(step: mg.Executable) -> int:
-    return sum(array.size for array in step.state.parameters().values())
-
-
-def _size(crop: str | None) -> tuple[int, int] | None:
-    if crop is None:
-        return None
-    height, _, width = crop.partition("x")
-    if not height.isdigit() or not width.isdigit():
-        raise ValueError(f"Expected --crop HEIGHTxWIDTH such as 176x240, got {crop!r}")
-    return int(height), int(width)
+        raise ValueError(
+            f"Expected {wanted} for each image to train {settings.model}, got {got} each"
+        )
+    if len(training) < settings.batch_size:
+        raise ValueError(
+            f"Expected a batch size up to {len(training)} images, got {settings.batch_size}"
+        )

@@ -6,7 +6,7 @@ graph is fed: ``{"image": float32 (N, C, H, W), "label": int32 (N,) or (N, H, W)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -126,7 +126,7 @@ def batches(
     std: float | Sequence[float] = 1.0,
     augment: Augmentation | None = None,
     start: int = 0,
-) -> Iterator[Batch]:
+) -> Generator[Batch, None, None]:
     """One pass over a data set; batch ``i`` depends on ``(seed, epoch, i)`` and nothing else.
 
     Args:
@@ -193,7 +193,7 @@ def _generate(
     shift: Array,
     augment: Augmentation | None,
     start: int,
-) -> Iterator[Batch]:
+) -> Generator[Batch, None, None]:
     count = len(dataset)
     order = _generator(seed, 0).permutation(count) if shuffle else np.arange(count)
     end = count - count % batch_size if drop_last else count

@@ -55,3 +55,7 @@ class StateError(MinigraphError, KeyError):
 
 class LoadError(MinigraphError, ValueError):
     """A saved model could not be read."""
+
+
+class WriteError(MinigraphError, OSError):
+    """A file could not be written; what was there before still is."""

@@ -1,8 +1,9 @@
-"""A run's folder: settings, one line of metrics an epoch, the best model, pictures."""
+"""A run's folder: settings, metrics, checkpoint, the best model, scores, pictures."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,59 +11,96 @@ import numpy as np
 
 import minigraph as mg
 from minigraph.data import ArrayDataset, batches
+from minigraph.model_card import ModelCard
 from minigraph.report import (
     classification_picture,
     plot_curves,
     read_records,
     segmentation_picture,
 )
+from minigraph.training.callbacks import Callback, JsonLog, Training
+from minigraph.training.evaluation import score_name
+from minigraph.training.history import History
+from minigraph.whole_file import remove_unfinished, write_whole
 
-METRICS, MODEL, SETTINGS = "metrics.jsonl", "model.safetensors", "settings.json"
+SETTINGS, METRICS, CHECKPOINT = "settings.json", "metrics.jsonl", "checkpoint.safetensors"
+MODEL = "model.safetensors"
 CURVES, PREDICTIONS = "curves.png", "predictions.png"
+SHOWN_PICTURES = {True: 4, False: 32}  # segmentation or not
 
 
-class RunFolder:
-    """Writes what a training run leaves behind."""
+class RunFolder(Callback):
+    """Writes what a training run leaves behind.
 
-    def __init__(self, path: Path, settings: dict[str, Any]) -> None:
+    ``metrics.jsonl`` has a line for each epoch; ``model.safetensors`` is the model of the best
+    epoch (by mean IoU, or accuracy), with its card; ``checkpoint.safetensors`` is for the run to go
+    on from.
+    """
+
+    def __init__(self, path: Path, card: ModelCard) -> None:
         self.path = path
-        path.mkdir(parents=True, exist_ok=False)
-        (path / SETTINGS).write_text(json.dumps(settings, indent=2) + "\n")
+        self.card = card
+        self.score = score_name(card.segmentation)
+        remove_unfinished(path, (SETTINGS, METRICS, CHECKPOINT, MODEL))
 
     @classmethod
-    def new(cls, parent: Path, name: str, settings: dict[str, Any]) -> RunFolder:
+    def new(
+        cls, parent: Path, name: str, card: ModelCard, settings: Mapping[str, Any]
+    ) -> RunFolder:
         """``parent/name``, or with a number behind it where that exists: nothing is overwritten."""
         path, number = parent / name, 1
         while path.exists():
             number += 1
             path = parent / f"{name}-{number}"
-        return cls(path, settings)
-
-    def add(self, record: dict[str, Any]) -> None:
-        """Append one epoch's metrics."""
-        with (self.path / METRICS).open("a") as file:
-            file.write(json.dumps(record) + "\n")
-
-    def save(self, executable: mg.Executable) -> None:
-        """Write the model, in place of the one before."""
-        executable.save(self.path / MODEL)
-
-    def draw_curves(self) -> bool:
-        """Draw loss and scores; False where matplotlib is missing."""
-        records = read_records(self.path / METRICS)
-        scores = [key for key in records[0] if "loss" in key or key.startswith("val_")]
         try:
-            plot_curves(records, self.path / CURVES, keys=scores)
-        except ImportError:
-            return False
-        return True
+            path.mkdir(parents=True)
+        except OSError as error:
+            raise mg.WriteError(
+                f"Expected to make a folder for the run, got '{error.strerror}': {path}"
+            ) from error
+        folder = cls(path, card)
+        folder.write_settings(settings)
+        return folder
 
-    def draw_predictions(self, model: mg.Executable, dataset: ArrayDataset, count: int) -> None:
+    def write_settings(self, settings: Mapping[str, Any]) -> None:
+        """Keep what the run can be repeated with."""
+        text = json.dumps(dict(settings), indent=2) + "\n"
+        write_whole(self.path / SETTINGS, text.encode())
+
+    @property
+    def checkpoint(self) -> Path:
+        """The file to give to ``fit(checkpoint=...)``."""
+        return self.path / CHECKPOINT
+
+    @property
+    def model(self) -> Path:
+        """The best model's file."""
+        return self.path / MODEL
+
+    def on_start(self, training: Training, history: History) -> None:
+        self._training = training
+
+    def on_epoch_end(self, history: History) -> None:
+        JsonLog(self.path / METRICS).on_epoch_end(history)
+        evaluation = self._training.evaluation
+        if evaluation is None or history.best(self.score) is not history.records[-1]:
+            return
+        self._training.step.save(self.model, self.card.to_metadata())
+
+    def on_end(self, history: History) -> None:
+        """Draw the curves, and what the best model predicts."""
+        if not self.model.exists() or self._training.validation is None:
+            return
+        plot_curves(read_records(self.path / METRICS), self.path / CURVES)
+        best = mg.load(self.model, outputs=["prediction"])
+        self._draw_predictions(best, self._training.validation)
+
+    def _draw_predictions(self, model: mg.Executable, dataset: ArrayDataset) -> None:
         """Draw some predictions beside the truth: pictures spread evenly over the data set."""
-        chosen = np.linspace(0, len(dataset) - 1, min(count, len(dataset))).round().astype(int)
-        shown = dataset.subset(chosen)
-        (batch,) = batches(shown, len(shown))
-        predicted = model(batch)["prediction"]
+        count = min(SHOWN_PICTURES[dataset.is_segmentation], len(dataset))
+        shown = dataset.subset(np.linspace(0, len(dataset) - 1, count).round().astype(int))
+        (batch,) = batches(shown, count)
+        predicted = model(image=batch["image"])["prediction"]
         if dataset.is_segmentation:
             picture = segmentation_picture(
                 shown.images, shown.labels, predicted, dataset.class_names,

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
+from contextlib import redirect_stderr
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +18,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import minigraph as mg
-from minigraph.cli.main import app
+from minigraph.cli.main import app, main
 from minigraph.data import FASHION_MNIST_CLASSES, generate_shapes
 
 RUNNER = CliRunner()
@@ -27,15 +32,14 @@ def run(*arguments: object) -> str:
 
 
 def refused(*arguments: object) -> str:
-    """Run a command as a user would; it must end with exit code 1 and one line."""
-    result = subprocess.run(
-        [sys.executable, "-m", "minigraph.cli.main", *map(str, arguments)],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert result.returncode == 1
-    assert "Traceback" not in result.stderr
-    assert len(result.stderr.strip().splitlines()) == 1
-    return result.stderr
+    """Run a command in this process; it must end with exit code 1 and one line."""
+    with pytest.MonkeyPatch.context() as patch, redirect_stderr(io.StringIO()) as errors:
+        patch.setattr(sys, "argv", ["minigraph", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+    assert ended.value.code == 1
+    (line,) = errors.getvalue().strip().splitlines()
+    return line
 
 
 @pytest.fixture
@@ -84,6 +88,82 @@ def test_a_second_run_overwrites_nothing(camvid_like: Path, tmp_path: Path) -> N
     assert [json.loads(line)["train_loss"] for line in (first / "metrics.jsonl").open()] == [
         json.loads(line)["train_loss"] for line in (second / "metrics.jsonl").open()
     ]
+
+
+SMALL = ("--crop", "32x40", "--base", 2, "--depth", 1, "--batch-size", 4)
+
+
+def test_a_run_is_repeated_by_its_settings(camvid_like: Path, tmp_path: Path) -> None:
+    options = (
+        "--random-scale", "0.8-1.5", "--random-crop", "16x24", "--colour-jitter", 0.1, "--flip",
+        "--class-weights", "median", "--schedule", "cosine", "--warm-up", 1, "--clip-norm", 1.0,
+        "--accumulate", 2, "--weight-decay", 1e-4, "--freeze", "head*", "--epochs", 2,
+    )  # fmt: skip
+    first, second = tmp_path / "first", tmp_path / "second"
+    run("train", "unet", "--data", camvid_like, *SMALL, *options, "--runs", first)
+    run("train", "--config", first / "unet-street" / "settings.json", "--runs", second)
+    one, two = (
+        mg.load(runs / "unet-street" / "checkpoint.safetensors", outputs=["logits"]).state
+        for runs in (first, second)
+    )
+    assert {name: one[name].tobytes() for name in one} == {n: two[n].tobytes() for n in two}
+
+
+def test_a_run_can_be_given_more_epochs(camvid_like: Path, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    run("train", "unet", "--data", camvid_like, *SMALL, "--epochs", 1, "--runs", runs)
+    output = run("train", "--resume", runs / "unet-street", "--epochs", 2)
+    assert "epoch 2/2" in output and "epoch 1/2" not in output
+    metrics = (runs / "unet-street" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["epoch"] for line in metrics] == [1, 2]
+    assert json.loads((runs / "unet-street" / "settings.json").read_text())["epochs"] == 2
+    assert "a run goes on as it began" in refused(
+        "train", "--resume", runs / "unet-street", "--base", 4
+    )
+    assert "settings.json" in refused("train", "--resume", tmp_path)
+
+
+def test_ctrl_c_ends_a_run_with_130_and_says_how_to_go_on(
+    camvid_like: Path, tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    command = ("train", "unet", "--data", camvid_like, *SMALL, "--epochs", 10_000, "--runs", runs)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "minigraph.cli.main", *map(str, command)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    while not (runs / "unet-street" / "checkpoint.safetensors").exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "minigraph train --resume" in output and not errors
+    assert (runs / "unet-street" / "curves.png").exists()
+
+
+def test_an_error_is_one_line_on_standard_error(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "minigraph.cli.main", "train", "unet", "--data", "nowhere"],
+        capture_output=True, text=True, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "'nowhere'" in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_completion_knows_commands_and_networks() -> None:
+    def completed(*words: str) -> str:
+        environment = {
+            **os.environ, "_MINIGRAPH_COMPLETE": "complete_bash",
+            "COMP_WORDS": " ".join(("minigraph", *words)), "COMP_CWORD": str(len(words)),
+        }  # fmt: skip
+        program = Path(sys.executable).with_name("minigraph")
+        done = subprocess.run([program], env=environment, capture_output=True, text=True)
+        return done.stdout
+
+    assert "train" in completed("tr").split()
+    assert "small-classifier" in completed("train", "sm").split()
+    assert "--random-crop" in completed("train", "unet", "--random").split()
 
 
 def test_train_classifier_on_idx_files(tmp_path: Path) -> None:
@@ -136,6 +216,14 @@ def test_doctor_lists_versions_and_backends() -> None:
         (["train", "unet", "--crop", "big"], "HEIGHTxWIDTH"),
         (["train", "unet", "--optimizer", "magic"], "sgd, momentum, nesterov, adagrad"),
         (["train", "unet", "--backend", "abacus"], "abacus"),
+        (["train"], "minigraph train NETWORK"),
+        (["train", "unet", "--schedule", "wild"], "constant, step, cosine, poly, one-cycle"),
+        (["train", "unet", "--class-weights", "all"], "median, inverse"),
+        (["train", "unet", "--random-crop", "0x4"], "HEIGHTxWIDTH"),
+        (["train", "unet", "--random-scale", "big"], "LOW-HIGH"),
+        (["train", "unet", "--freeze", "nobody*"], "'nobody*'"),
+        (["train", "unet", "--random-crop", "20x20"], "divisible by 8"),
+        (["train", "unet", "--config", "none.json"], "none.json"),
         (["inspect", "nothing.safetensors"], "nothing.safetensors"),
         (["inspect", "unet", "--image", "3"], "NxCxHxW"),
     ],

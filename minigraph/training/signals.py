@@ -1,0 +1,50 @@
+"""Ctrl-C and SIGTERM as a question that a loop asks between its steps."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interrupted(Exception):
+    """Raised by `StopRequest.check` where the user wants the run to end."""
+
+
+class StopRequest:
+    """Whether somebody asked for the end."""
+
+    def __init__(self) -> None:
+        self._asked = False
+
+    def ask(self, *_signal: object) -> None:
+        """The first time: remember it. The second: end at once, as Ctrl-C does elsewhere."""
+        if self._asked:
+            raise KeyboardInterrupt
+        self._asked = True
+
+    def check(self) -> None:
+        """Raise Interrupted if the end was asked for."""
+        if self._asked:
+            raise Interrupted
+
+
+@contextmanager
+def stop_requests() -> Iterator[StopRequest]:
+    """Turn Ctrl-C and SIGTERM into a request while the block runs.
+
+    Python gives signals to the main thread alone; in others the request is never made.
+    """
+    request = StopRequest()
+    if threading.current_thread() is not threading.main_thread():
+        yield request
+        return
+    before = {number: signal.signal(number, request.ask) for number in SIGNALS}
+    try:
+        yield request
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
