@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 from minigraph.ir.errors import WriteError
@@ -24,13 +25,13 @@ def write_whole(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        _remove(temporary)
         kept = "; the file that was there is unchanged" if path.is_file() else ""
         raise WriteError(
             f"Expected to write {len(data):,} bytes, got '{error.strerror or error}': {path}{kept}"
         ) from error
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        _remove(temporary)
         raise
     _flush_folder(path.parent)
 
@@ -39,7 +40,12 @@ def remove_unfinished(folder: Path, names: tuple[str, ...]) -> None:
     """Remove what killed processes left of files with these names."""
     for name in names:
         for path in folder.glob(f".{name}.*-*"):
-            path.unlink(missing_ok=True)
+            _remove(path)
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):  # it is not there, or nothing can be changed
+        path.unlink()
 
 
 def _flush_folder(folder: Path) -> None:
@@ -48,9 +54,6 @@ def _flush_folder(folder: Path) -> None:
         descriptor = os.open(folder, os.O_RDONLY)
     except OSError:
         return
-    try:
+    with suppress(OSError):  # some file systems cannot; the rename is atomic all the same
         os.fsync(descriptor)
-    except OSError:
-        pass  # some file systems cannot; the rename is atomic all the same
-    finally:
-        os.close(descriptor)
+    os.close(descriptor)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from enum import Enum
 from pathlib import Path
@@ -268,12 +269,21 @@ def _run(settings: Settings, runs: Path, resumed: Path | None, console: Console)
         callbacks.append(EarlyStopping(folder.score, settings.early_stopping))
     if settings.tensorboard:
         callbacks.append(TensorBoardLog(folder.path / "tensorboard"))
-    history = fit(
-        step, training, validation, model=inference, epochs=settings.epochs, seed=settings.seed,
-        augment=augment, schedule=schedule, callbacks=callbacks, checkpoint=folder.checkpoint,
-        checkpoint_every=settings.checkpoint_every, metadata=card.to_metadata(),
-        resume=resumed is not None, prefetched=settings.prefetch, progress=False,
-    )  # fmt: skip
+    try:
+        history = fit(
+            step, training, validation, model=inference, epochs=settings.epochs,
+            seed=settings.seed, augment=augment, schedule=schedule, callbacks=callbacks,
+            checkpoint=folder.checkpoint, checkpoint_every=settings.checkpoint_every,
+            metadata=card.to_metadata(), resume=resumed is not None,
+            prefetched=settings.prefetch, progress=False,
+        )  # fmt: skip
+    except mg.WriteError as error:
+        hint = (
+            f". To go on when that is mended: {_go_on(folder)}"
+            if folder.checkpoint.exists()
+            else ""
+        )
+        raise mg.WriteError(f"{error}{hint}") from error
     best = history.best(folder.score)
     if best is not None:
         label = folder.score.removeprefix("val_").replace("_", " ")
@@ -281,8 +291,12 @@ def _run(settings: Settings, runs: Path, resumed: Path | None, console: Console)
                       highlight=False)  # fmt: skip
     console.print(f"written to {folder.path}/", highlight=False)
     if history.interrupted:
-        console.print(f"to go on: minigraph train --resume {folder.path}", highlight=False)
+        console.print(f"to go on: {_go_on(folder)}", highlight=False)
         sys.exit(INTERRUPTED)
+
+
+def _go_on(folder: RunFolder) -> str:
+    return f"minigraph train --resume {shlex.quote(str(folder.path))}"
 
 
 def _announce(

@@ -21,7 +21,7 @@ METADATA_KEY = "training"
 
 
 class CheckpointError(mg.MinigraphError):
-    """A checkpoint could not be written, or does not belong to this run."""
+    """A checkpoint does not belong to this run."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +37,12 @@ class CheckpointFile:
     metadata: Mapping[str, str]
 
     def write(self, step: mg.Executable, history: History, run: Mapping[str, Any]) -> None:
-        """Replace the last checkpoint. Raises CheckpointError; the last one is then still there."""
+        """Replace the last checkpoint. Raises mg.WriteError; the last one is then still there."""
         text = json.dumps({**history.to_json(), "run": dict(run)})
         try:
             step.save(self.path, {**self.metadata, METADATA_KEY: text})
         except mg.WriteError as error:
-            raise CheckpointError(f"{error} (the checkpoint of {history.position})") from error
+            raise mg.WriteError(f"{error} (the checkpoint of {history.position})") from error
 
     def restore(self, step: mg.Executable, run: Mapping[str, Any]) -> History:
         """Give ``step`` the checkpoint's state, to the bit, and return its history.

@@ -83,7 +83,8 @@ def fit(
 
     Raises:
         ValueError: arguments that do not go together.
-        CheckpointError: a checkpoint cannot be written, or is of another model or run.
+        CheckpointError: the checkpoint is of another model or run.
+        WriteError: a checkpoint cannot be written; the last one is still there.
         TrainingError: the loss is no longer a number.
     """
     _check(step, train, validation, model, epochs, checkpoint, checkpoint_every, resume, prefetched)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -45,13 +46,17 @@ class RunFolder(Callback):
 
     @classmethod
     def new(
-        cls, parent: Path, name: str, card: ModelCard, settings: Mapping[str, Any]
+        cls,
+        parent: str | Path,
+        name: str,
+        card: ModelCard,
+        settings: Mapping[str, Any] = MappingProxyType({}),
     ) -> RunFolder:
         """``parent/name``, or with a number behind it where that exists: nothing is overwritten."""
-        path, number = parent / name, 1
+        path, number = Path(parent) / name, 1
         while path.exists():
             number += 1
-            path = parent / f"{name}-{number}"
+            path = Path(parent) / f"{name}-{number}"
         try:
             path.mkdir(parents=True)
         except OSError as error:

@@ -260,7 +260,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(CheckpointError, match=r"No space left on device.*unchanged.*epoch 3"):
+    with pytest.raises(mg.WriteError, match=r"No space left on device.*unchanged.*epoch 3"):
         run(dataset, schedule=None, epochs=2, checkpoint=checkpoint, resume=True)
     assert checkpoint.read_bytes() == last
     assert list(tmp_path.iterdir()) == [checkpoint]
