@@ -9,6 +9,7 @@ from rich.console import Console
 
 from minigraph.cli.doctor import doctor
 from minigraph.cli.inspect import inspect
+from minigraph.cli.predict import predict
 from minigraph.cli.train import train
 from minigraph.ir.errors import MinigraphError
 
@@ -19,6 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(train)
+app.command()(predict)
 app.command()(inspect)
 app.command()(doctor)
 
