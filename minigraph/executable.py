@@ -20,7 +20,7 @@ from minigraph.explain import explain
 from minigraph.inputs import as_input, follow
 from minigraph.ir.errors import InputError, SpecError, StateError
 from minigraph.ir.graph import Graph
-from minigraph.ir.spec import TensorSpec
+from minigraph.ir.spec import SpecLike, TensorSpec
 from minigraph.memory import MemoryPlan
 from minigraph.profile import Profile, make_profile
 from minigraph.replay import Source
@@ -159,13 +159,7 @@ class Executable:
     def _make(
         self, specs: Mapping[str, TensorSpec], outputs: tuple[str, ...] | None
     ) -> Specialisation:
-        try:
-            source = self._source.graph_for(specs)
-        except SpecError as error:
-            if not self._known:
-                raise
-            given = ", ".join(f"{name}: {spec}" for name, spec in specs.items())
-            raise InputError(f"The model does not take {given}\n{error}") from None
+        source = self._build(specs)
         compiled = self._compile(source, outputs)
         self.state.adopt(source)  # all of the model's variables, so that a saved file is whole
         self.state.adopt(compiled.graph)
@@ -177,6 +171,15 @@ class Executable:
             inputs={value.name: value.spec for value in compiled.graph.inputs},
             outputs={name: value.spec for name, value in compiled.graph.outputs.items()},
         )
+
+    def _build(self, specs: Mapping[str, TensorSpec]) -> Graph:
+        try:
+            return self._source.graph_for(specs)
+        except SpecError as error:
+            if not self._known:
+                raise
+            given = ", ".join(f"{name}: {spec}" for name, spec in specs.items())
+            raise InputError(f"The model does not take {given}\n{error}") from None
 
     # ---- looking
 
@@ -204,6 +207,15 @@ class Executable:
     def graph(self) -> Graph:
         """The graph after all passes."""
         return self._first.compiled.graph
+
+    def graph_for(self, inputs: Mapping[str, SpecLike]) -> Graph:
+        """The model's graph, before any pass, for inputs of other specs. Nothing is compiled.
+
+        Inputs that are not given follow the others. Raises InputError where the model does not
+        take them.
+        """
+        given = {name: TensorSpec.of(spec) for name, spec in inputs.items()}
+        return self._build(follow(self._specs, given))
 
     @property
     def memory(self) -> MemoryPlan:

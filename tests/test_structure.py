@@ -23,7 +23,8 @@ HEAVY = {
 CORE = {
     "algorithms", "api", "autodiff", "backend", "compiler", "executable", "explain", "initializers",
     "inputs", "ir", "layers", "lower", "memory", "ops", "optimizers", "passes", "profile", "replay",
-    "schedule", "schedules", "serialization", "state", "testing", "whole_file",
+    "receptive_field", "schedule", "schedules", "serialization", "state", "testing", "whole_file",
+    "windows",
 }  # fmt: skip
 PRACTICAL = {"training", "data", "report", "cli", "metrics", "model_card", "prediction"}
 LAYERS = [
@@ -31,7 +32,7 @@ LAYERS = [
     {"ops"},
     {"initializers", "backend", "schedules"},
     {"passes", "autodiff", "layers", "schedule", "algorithms", "memory", "lower", "optimizers",
-     "state", "inputs"},
+     "state", "inputs", "receptive_field", "windows"},
     {"compiler"},
     {"replay", "explain", "profile", "serialization"},
     {"executable"},

@@ -10,6 +10,7 @@ from rich.console import Console
 from minigraph.cli.doctor import doctor
 from minigraph.cli.inspect import inspect
 from minigraph.cli.models import models
+from minigraph.cli.predict import predict
 from minigraph.cli.train import train
 from minigraph.ir.errors import MinigraphError
 
@@ -21,6 +22,7 @@ app = typer.Typer(
     epilog="Shell completion: minigraph --install-completion",
 )
 app.command()(train)
+app.command()(predict)
 app.command()(inspect)
 app.command()(models)
 app.command()(doctor)

@@ -1,6 +1,7 @@
 """The intermediate representation: specs, operations, graphs; how they are built and checked."""
 
 from minigraph.ir.builder import Builder
+from minigraph.ir.footprint import Footprint
 from minigraph.ir.graph import Graph, Node, Role, State, Value
 from minigraph.ir.op import Cost, Op
 from minigraph.ir.spec import DType, TensorSpec, promote
@@ -12,6 +13,7 @@ __all__ = [
     "Builder",
     "Cost",
     "DType",
+    "Footprint",
     "Graph",
     "Node",
     "Op",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from minigraph.ir.errors import SpecError
-from minigraph.ir.op import Cost, Cotangents, Op, Tensors
+from minigraph.ir.op import Cost, Cotangents, Footprints, Op, Tensors
 from minigraph.ir.spec import DType, TensorSpec
 
 
@@ -83,6 +83,9 @@ class Full(Op):
         return (TensorSpec(self.shape, self.dtype),)
 
     def vjp(self, inputs: Tensors, outputs: Tensors, grads: Cotangents) -> Cotangents:
+        return ()
+
+    def footprints(self, axis: int) -> Footprints:
         return ()
 
     def cost(self, *inputs: TensorSpec) -> Cost:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from minigraph.ir.errors import GradientError
+from minigraph.ir.footprint import Footprint
 from minigraph.ir.spec import TensorSpec
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 Tensors = Sequence["Tensor"]
 Cotangents = tuple[Any, ...]  # Tensor | None each: None where nothing flows
+Footprints = tuple[Footprint | None, ...] | None  # one an operand; see Op.footprints
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,15 @@ class Op(ABC):
         result has None for an input without gradient.
         """
         raise GradientError(f"{self.name} has no gradient")
+
+    def footprints(self, axis: int, *inputs: TensorSpec) -> Footprints:
+        """What an output position along ``axis`` (of every output) reads of each operand.
+
+        None for an operand that serves all positions alike: a weight, or one of size 1 that is
+        broadcast. The default, None for all, says that a position reads everything along the axis,
+        or that nobody has said what it reads: such a node stops tiled inference, by its name.
+        """
+        return None
 
     def cost(self, *inputs: TensorSpec) -> Cost:
         """Least cost of one execution. The default: one operation per output element."""

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from minigraph.ir.errors import SpecError
-from minigraph.ir.op import Cost, Cotangents, Op, Tensors, memory_cost
+from minigraph.ir.footprint import Footprint, broadcast_footprint
+from minigraph.ir.op import Cost, Cotangents, Footprints, Op, Tensors, memory_cost
 from minigraph.ir.spec import DType, TensorSpec, broadcast_shapes
 from minigraph.ir.tensor import Tensor
 from minigraph.ops.arguments import integer, integers, is_integer
@@ -59,6 +60,9 @@ class Reshape(Op):
     def vjp(self, inputs: Tensors, outputs: Tensors, grads: Cotangents) -> Cotangents:
         return (reshape(grads[0], inputs[0].shape),)
 
+    def footprints(self, axis: int, x: TensorSpec) -> Footprints:
+        return kept_axis(axis, x.shape, self.infer(x)[0].shape)
+
     def cost(self, *inputs: TensorSpec) -> Cost:
         return Cost(0, 0, 0)
 
@@ -84,6 +88,9 @@ class Expand(Op):
     def vjp(self, inputs: Tensors, outputs: Tensors, grads: Cotangents) -> Cotangents:
         return (sum_to(grads[0], inputs[0].shape),)
 
+    def footprints(self, axis: int, x: TensorSpec) -> Footprints:
+        return (broadcast_footprint(axis, x.shape, self.shape),)
+
 
 @dataclass(frozen=True)
 class Sum(Op):
@@ -100,6 +107,9 @@ class Sum(Op):
     def vjp(self, inputs: Tensors, outputs: Tensors, grads: Cotangents) -> Cotangents:
         return (spread(grads[0], inputs[0].shape, self.axes),)
 
+    def footprints(self, axis: int, x: TensorSpec) -> Footprints:
+        return unreduced_axis(axis, x.ndim, self.axes, self.keepdims)
+
     def cost(self, x: TensorSpec) -> Cost:
         return memory_cost(x.size, (x,), self.infer(x))
 
@@ -112,6 +122,24 @@ def reduced_shape(
     if keepdims:
         return tuple(1 if axis in reduced else size for axis, size in enumerate(shape))
     return tuple(size for axis, size in enumerate(shape) if axis not in reduced)
+
+
+def kept_axis(axis: int, before: tuple[int, ...], after: tuple[int, ...]) -> Footprints:
+    """Footprints of a change of shape that leaves this axis of the result as it was."""
+    # Elements keep their row-major order, so an axis survives where as many elements lie before it.
+    for own, size in enumerate(before):
+        if size == after[axis] and math.prod(before[:own]) == math.prod(after[:axis]):
+            return (Footprint(own),)
+    return None
+
+
+def unreduced_axis(
+    axis: int, ndim: int, axes: tuple[int, ...] | None, keepdims: bool
+) -> Footprints:
+    """Footprints of a reduction over ``axes`` along another axis of its result."""
+    reduced = normalise_axes(axes, ndim)
+    left = range(ndim) if keepdims else [a for a in range(ndim) if a not in reduced]
+    return None if left[axis] in reduced else (Footprint(left[axis]),)
 
 
 def reshape(x: Tensor, shape: Sequence[int], name: str | None = None) -> Tensor:

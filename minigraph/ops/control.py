@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from minigraph.ir.errors import SpecError
-from minigraph.ir.op import Cost, Cotangents, Op, Tensors
+from minigraph.ir.footprint import Footprint
+from minigraph.ir.op import Cost, Cotangents, Footprints, Op, Tensors
 from minigraph.ir.spec import TensorSpec
 from minigraph.ir.tensor import Tensor
 from minigraph.ops.elementwise import cast
@@ -22,6 +23,9 @@ class StopGradient(Op):
 
     def vjp(self, inputs: Tensors, outputs: Tensors, grads: Cotangents) -> Cotangents:
         return (None,)
+
+    def footprints(self, axis: int, x: TensorSpec) -> Footprints:
+        return (Footprint(axis),)
 
     def cost(self, *inputs: TensorSpec) -> Cost:
         return Cost(0, 0, 0)

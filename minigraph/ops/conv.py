@@ -16,10 +16,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 from minigraph.ir.errors import SpecError
-from minigraph.ir.op import Cost, Cotangents, Op, Tensors, memory_cost
+from minigraph.ir.footprint import Footprint
+from minigraph.ir.op import Cost, Cotangents, Footprints, Op, Tensors, memory_cost
 from minigraph.ir.spec import TensorSpec
 from minigraph.ir.tensor import Tensor
 from minigraph.ops.elementwise import operands
@@ -32,6 +34,7 @@ from minigraph.ops.geometry import (
     output_size,
     pair,
     same_padding,
+    window_footprint,
 )
 
 
@@ -94,6 +97,12 @@ class Conv2d(Op):
         (x, w), (g,) = inputs, grads
         geometry = self.geometry(x.spec, w.spec)
         return _input_gradient(g, w, geometry), _weight_gradient(x, g, geometry)
+
+    def footprints(self, axis: int, x: TensorSpec, w: TensorSpec) -> Footprints:
+        if axis == 1:
+            return None
+        g = self.geometry(x, w)
+        return window_footprint(axis, g.kernel, g.stride, g.padding, g.dilation), None
 
     def cost(self, x: TensorSpec, w: TensorSpec) -> Cost:
         return memory_cost(self.geometry(x, w).flops, (x, w), self.infer(x, w))
@@ -158,6 +167,17 @@ class ConvTranspose2d(Op):
         (x, w), (g,) = inputs, grads
         geometry = self.geometry(x.spec, w.spec)
         return _convolution(g, w, geometry), _weight_gradient(g, x, geometry)
+
+    def footprints(self, axis: int, x: TensorSpec, w: TensorSpec) -> Footprints:
+        # Input j and tap u add to the output i = j s + u d - p. So i reads j from
+        # (i + p - (R - 1) d) / s to (i + p) / s.
+        if axis < 2:
+            return (Footprint(axis), None) if axis == 0 else None
+        side = axis - 2
+        stride, low = self.stride[side], self.padding[side][0]
+        reach = effective_kernel(w.shape[axis], self.dilation[side]) - 1
+        first, last = Fraction(low - reach, stride), Fraction(low, stride)
+        return Footprint(axis, Fraction(1, stride), first, last), None
 
     def cost(self, x: TensorSpec, w: TensorSpec) -> Cost:
         return memory_cost(self.geometry(x, w).flops, (x, w), self.infer(x, w))

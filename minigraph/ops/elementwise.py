@@ -13,7 +13,8 @@ from functools import reduce
 from typing import Any
 
 from minigraph.ir.errors import BuilderError, SpecError
-from minigraph.ir.op import Cotangents, Op, Tensors
+from minigraph.ir.footprint import broadcast_footprint
+from minigraph.ir.op import Cotangents, Footprints, Op, Tensors
 from minigraph.ir.spec import DType, DTypeLike, TensorSpec, broadcast_shapes, promote
 from minigraph.ir.tensor import Tensor
 from minigraph.ops.broadcast import sum_to
@@ -25,6 +26,10 @@ class Elementwise(Op):
 
     Subclasses without attributes inherit the dataclass's equality, which compares classes.
     """
+
+    def footprints(self, axis: int, *inputs: TensorSpec) -> Footprints:
+        output = reduce(broadcast_shapes, (spec.shape for spec in inputs))
+        return tuple(broadcast_footprint(axis, spec.shape, output) for spec in inputs)
 
 
 class Unary(Elementwise):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from minigraph.ir.errors import SpecError
+from minigraph.ir.footprint import Footprint
 from minigraph.ops.arguments import integer, is_integer
 
 Pair = tuple[int, int]
@@ -74,6 +75,18 @@ def same_padding(size: int, kernel: int, stride: int, dilation: int) -> Pair:
     out = -(-size // stride)
     total = max((out - 1) * stride + effective_kernel(kernel, dilation) - size, 0)
     return (total // 2, total - total // 2)
+
+
+def window_footprint(
+    axis: int, kernel: Pair, stride: Pair, padding: Padding, dilation: Pair = (1, 1)
+) -> Footprint:
+    """What a window sliding over (N,C,H,W) reads; over batch and channels it does not slide."""
+    if axis < 2:
+        return Footprint(axis)
+    side = axis - 2
+    first = -padding[side][0]
+    reach = effective_kernel(kernel[side], dilation[side]) - 1
+    return Footprint(axis, stride[side], first, first + reach)
 
 
 def pair(value: int | Sequence[int]) -> Pair:

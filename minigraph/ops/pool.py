@@ -12,10 +12,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from minigraph.ir.errors import SpecError
-from minigraph.ir.op import Cost, Cotangents, Op, Tensors, memory_cost
+from minigraph.ir.op import Cost, Cotangents, Footprints, Op, Tensors, memory_cost
 from minigraph.ir.spec import DType, TensorSpec
 from minigraph.ir.tensor import Tensor
-from minigraph.ops.geometry import Padding, Pair, normalise_padding, output_size, pair
+from minigraph.ops.geometry import (
+    Padding,
+    Pair,
+    normalise_padding,
+    output_size,
+    pair,
+    window_footprint,
+)
 from minigraph.ops.reduce import reduce_max, reduce_mean
 
 
@@ -87,6 +94,9 @@ class MaxPool2d(Window):
         op = MaxPool2dScatter(self.kernel, self.stride, self.padding, _plane(x))
         return g.builder.emit(op, g, positions)
 
+    def footprints(self, axis: int, x: TensorSpec) -> Footprints:
+        return (window_footprint(axis, self.kernel, self.stride, self.padding),)
+
 
 @dataclass(frozen=True)
 class MaxPool2dScatter(Window):
@@ -135,6 +145,9 @@ class AvgPool2d(Window):
             self.kernel, self.stride, self.padding, self.count_include_pad, _plane(inputs[0])
         )
         return grads[0].builder.emit(op, grads[0])
+
+    def footprints(self, axis: int, x: TensorSpec) -> Footprints:
+        return (window_footprint(axis, self.kernel, self.stride, self.padding),)
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from minigraph.ir.errors import SpecError
-from minigraph.ir.op import Cost, Cotangents, Op, Tensors, memory_cost
+from minigraph.ir.op import Cost, Cotangents, Footprints, Op, Tensors, memory_cost
 from minigraph.ir.spec import DType, TensorSpec
 from minigraph.ir.tensor import Tensor
 from minigraph.ops.arguments import integer, integers, is_integer
-from minigraph.ops.broadcast import Sum, normalise_axes, reduced_shape, spread
+from minigraph.ops.broadcast import Sum, normalise_axes, reduced_shape, spread, unreduced_axis
 from minigraph.ops.elementwise import cast, equal, where
 
 Axes = int | Sequence[int] | None
@@ -33,6 +33,9 @@ class Mean(Op):
     def vjp(self, inputs: Tensors, outputs: Tensors, grads: Cotangents) -> Cotangents:
         (x,), (g,) = inputs, grads
         return (spread(g / count(x, self.axes, x.dtype), x.shape, self.axes),)
+
+    def footprints(self, axis: int, x: TensorSpec) -> Footprints:
+        return unreduced_axis(axis, x.ndim, self.axes, self.keepdims)
 
     def cost(self, x: TensorSpec) -> Cost:
         return memory_cost(x.size, (x,), self.infer(x))
@@ -59,6 +62,9 @@ class Max(Op):
         count = reduce_sum(cast(largest, x.dtype), self.axes, keepdims=self.keepdims)
         return (where(largest, spread(g / count, x.shape, self.axes), 0.0),)
 
+    def footprints(self, axis: int, x: TensorSpec) -> Footprints:
+        return unreduced_axis(axis, x.ndim, self.axes, self.keepdims)
+
     def cost(self, x: TensorSpec) -> Cost:
         return memory_cost(x.size, (x,), self.infer(x))
 
@@ -78,6 +84,9 @@ class ArgMax(Op):
 
     def vjp(self, inputs: Tensors, outputs: Tensors, grads: Cotangents) -> Cotangents:
         return (None,)
+
+    def footprints(self, axis: int, x: TensorSpec) -> Footprints:
+        return unreduced_axis(axis, x.ndim, (self.axis,), self.keepdims)
 
 
 @dataclass(frozen=True)

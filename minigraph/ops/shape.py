@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 from minigraph.ir.constant import check_holds
 from minigraph.ir.errors import SpecError
-from minigraph.ir.op import Cost, Cotangents, Op, Tensors, memory_cost
+from minigraph.ir.footprint import Footprint
+from minigraph.ir.op import Cost, Cotangents, Footprints, Op, Tensors, memory_cost
 from minigraph.ir.spec import DType, TensorSpec
 from minigraph.ir.tensor import Tensor
 from minigraph.ops.arguments import integer, integers, is_integer
-from minigraph.ops.broadcast import normalise_axes, reshape
+from minigraph.ops.broadcast import kept_axis, normalise_axes, reshape
 
 
 def _moves(op: Op, *inputs: TensorSpec) -> Cost:
@@ -37,6 +39,9 @@ class Flatten(Op):
     def vjp(self, inputs: Tensors, outputs: Tensors, grads: Cotangents) -> Cotangents:
         return (reshape(grads[0], inputs[0].shape),)
 
+    def footprints(self, axis: int, x: TensorSpec) -> Footprints:
+        return kept_axis(axis, x.shape, self.infer(x)[0].shape)
+
     def cost(self, *inputs: TensorSpec) -> Cost:
         return Cost(0, 0, 0)
 
@@ -59,6 +64,9 @@ class Squeeze(Op):
     def vjp(self, inputs: Tensors, outputs: Tensors, grads: Cotangents) -> Cotangents:
         return (reshape(grads[0], inputs[0].shape),)
 
+    def footprints(self, axis: int, x: TensorSpec) -> Footprints:
+        return kept_axis(axis, x.shape, self.infer(x)[0].shape)
+
     def cost(self, *inputs: TensorSpec) -> Cost:
         return Cost(0, 0, 0)
 
@@ -79,6 +87,9 @@ class Transpose(Op):
     def vjp(self, inputs: Tensors, outputs: Tensors, grads: Cotangents) -> Cotangents:
         inverse = sorted(range(len(self.permutation)), key=self.permutation.__getitem__)
         return (transpose(grads[0], inverse),)
+
+    def footprints(self, axis: int, x: TensorSpec) -> Footprints:
+        return (Footprint(self.permutation[axis]),)
 
     def cost(self, *inputs: TensorSpec) -> Cost:
         return _moves(self, *inputs)
@@ -113,6 +124,10 @@ class Concat(Op):
         sizes = tuple(tensor.shape[axis] for tensor in inputs)
         return grads[0].builder.emit(Split(axis, sizes), grads[0])
 
+    def footprints(self, axis: int, *inputs: TensorSpec) -> Footprints:
+        joined = axis == self.axis % inputs[0].ndim
+        return None if joined else (Footprint(axis),) * len(inputs)
+
     def cost(self, *inputs: TensorSpec) -> Cost:
         return _moves(self, *inputs)
 
@@ -142,6 +157,9 @@ class Split(Op):
             for output, grad in zip(outputs, grads, strict=True)
         ]
         return (concat(pieces, self.axis),)
+
+    def footprints(self, axis: int, x: TensorSpec) -> Footprints:
+        return None if axis == self.axis % x.ndim else (Footprint(axis),)
 
     def cost(self, *inputs: TensorSpec) -> Cost:
         return _moves(self, *inputs)
@@ -181,6 +199,10 @@ class Slice(Op):
             interior.append(step - 1)
         op = Pad(tuple(low), tuple(high), tuple(interior))
         return grads[0].builder.emit(op, grads[0])
+
+    def footprints(self, axis: int, x: TensorSpec) -> Footprints:
+        taken = self.ranges(x)[axis]
+        return (Footprint(axis, taken.step, taken.start, taken.start),)
 
     def cost(self, *inputs: TensorSpec) -> Cost:
         return _moves(self, *inputs)
@@ -226,6 +248,12 @@ class Pad(Op):
 
     def vjp(self, inputs: Tensors, outputs: Tensors, grads: Cotangents) -> Cotangents:
         return grads[0].builder.emit(Slice(self.slices(inputs[0].spec)), grads[0])
+
+    def footprints(self, axis: int, x: TensorSpec) -> Footprints:
+        # Element j is put at low + j (interior + 1): position i holds it, or the padding value.
+        step = self.interior[axis] + 1
+        at = Fraction(-self.low[axis], step)
+        return (Footprint(axis, Fraction(1, step), at, at),)
 
     def cost(self, *inputs: TensorSpec) -> Cost:
         return _moves(self, *inputs)

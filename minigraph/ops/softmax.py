@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from minigraph.ir.errors import SpecError
-from minigraph.ir.op import Cost, Cotangents, Op, Tensors, memory_cost
+from minigraph.ir.footprint import Footprint
+from minigraph.ir.op import Cost, Cotangents, Footprints, Op, Tensors, memory_cost
 from minigraph.ir.spec import TensorSpec
 from minigraph.ir.tensor import Tensor
 from minigraph.ops.arguments import integer
@@ -27,6 +28,9 @@ class AlongAxis(Op):
         if x.shape[axis] == 0:
             raise SpecError(f"Expected elements along axis {axis}, got shape {list(x.shape)}")
         return (x,)
+
+    def footprints(self, axis: int, x: TensorSpec) -> Footprints:
+        return None if axis == self.axis % x.ndim else (Footprint(axis),)
 
     def cost(self, x: TensorSpec) -> Cost:
         return memory_cost(5 * x.size, (x,), (x,))
