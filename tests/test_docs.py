@@ -7,6 +7,9 @@ import re
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
+
+from minigraph.cli.main import app
 
 REPOSITORY = Path(__file__).parents[1]
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
@@ -20,6 +23,23 @@ def test_page(page: Path) -> None:
         assert (page.parent / target).exists(), f"dead link: {target}"
     for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
         ast.parse(block)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_commands_and_their_options_exist(page: Path) -> None:
+    known = {
+        name: {option for parameter in command.params for option in (
+            *parameter.opts, *parameter.secondary_opts)}
+        for name, command in get_command(app).commands.items()
+    }  # fmt: skip
+    for block in re.findall(r"```sh\n(.*?)```", page.read_text(), re.DOTALL):
+        for line in block.replace("\\\n", " ").splitlines():
+            words = line.split("#")[0].partition("minigraph ")[2].split()
+            if not words or words[0].startswith("-"):
+                continue
+            assert words[0] in known, line
+            options = {word for word in words if word.startswith("--")}
+            assert options <= known[words[0]], line
 
 
 def test_the_models_page_trains_saves_and_loads(
