@@ -7,6 +7,7 @@ import sys
 import typer
 from rich.console import Console
 
+from minigraph.cli.datasets import datasets
 from minigraph.cli.doctor import doctor
 from minigraph.cli.inspect import inspect
 from minigraph.cli.train import train
@@ -20,6 +21,7 @@ app = typer.Typer(
 )
 app.command()(train)
 app.command()(inspect)
+app.command()(datasets)
 app.command()(doctor)
 
 
