@@ -183,7 +183,8 @@ def test_files_can_be_held_in_the_head(name):
 def test_importing_minigraph_is_light():
     code = (
         "import sys, minigraph; heavy = {'matplotlib', 'networkx', 'rich', 'typer', 'PIL', "
-        "'torch', 'onnx', 'cupy', 'llvmlite', 'safetensors', 'scipy', 'pandas', 'pooch', 'requests'}; "
+        "'torch', 'onnx', 'cupy', 'llvmlite', 'safetensors', 'scipy', 'pandas', 'pooch', "
+        "'requests'}; "
         "print(sorted(heavy & {name.split('.')[0] for name in sys.modules}), "
         "any(name.startswith('minigraph.backends') for name in sys.modules))"
     )

@@ -98,6 +98,9 @@ def _list(console: Console) -> None:
 def _download(name: str, console: Console) -> None:
     if name not in DOWNLOADS:
         raise ValueError(f"Expected one of {', '.join(DOWNLOADS)} to download, got '{name}'")
+    import pooch
+
+    pooch.get_logger().setLevel("WARNING")  # the bar says enough
     with _Bar(console) as bar:
         folder = download(DOWNLOADS[name], cache_folder(), bar)
     console.print(f"{name} is in {folder}", markup=False)

@@ -48,7 +48,9 @@ def hold_out_of_each_class(name: str, samples: Sequence[Sample], share: float | 
         first += members[:kept]
         last += members[kept:]
     if not last:
-        raise ValueError(f"Expected a class of 2 pictures or more to divide, got none: {name}")
+        raise ValueError(
+            f"Expected a class of 2 pictures or more to hold some out, got none: {name}"
+        )
     return [
         (f"{name} (first {len(first)} of {len(samples)}, by class)", first),
         (f"{name} (last {len(last)} of {len(samples)}, by class)", last),

@@ -201,7 +201,7 @@ def _open_pairs(
     names, void_label = options.class_names or read_class_list(root), options.void_label
     if names is None and usual_names is not None:
         names, void_label = usual_names, CAMVID_VOID_LABEL if void_label is None else void_label
-    masks = [Path(sample.label) for _, samples in parts for sample in samples]
+    masks = [s.label for _, samples in parts for s in samples if isinstance(s.label, Path)]
     names, void_label = choose_classes(masks, names, void_label, root, report)
     if options.size is not None and void_label is None:
         void_label = VOID_LABEL

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFile
 
 from minigraph.data.labels import find_illegal, legal_text
 
@@ -131,7 +131,7 @@ def read_mask(path: Path, classes: int, void_label: int | None) -> Array:
     return mask
 
 
-def _open(path: Path) -> Image.Image:
+def _open(path: Path) -> ImageFile.ImageFile:
     """The picture with its header read and its pixels not."""
     try:
         image = Image.open(path)
@@ -146,7 +146,7 @@ def _open(path: Path) -> Image.Image:
     return image
 
 
-def _decode(image: Image.Image, path: Path) -> Image.Image:
+def _decode(image: ImageFile.ImageFile, path: Path) -> Image.Image:
     try:
         image.load()
     except Exception as error:  # as in _open
@@ -159,7 +159,7 @@ def _unreadable(path: Path, error: Exception) -> ValueError:
     return ValueError(f"Expected a picture, got '{reason}': {path}")
 
 
-def _header(image: Image.Image) -> Header:
+def _header(image: ImageFile.ImageFile) -> Header:
     # Pillow forgets the raw mode once it has decoded the file.
     arguments = image.tile[0][3] if image.tile else ""
     raw_mode = arguments[0] if isinstance(arguments, tuple) and arguments else arguments

@@ -97,12 +97,11 @@ def _list_samples(root: Path, split: str, report: Report) -> list[Sample]:
         raise ValueError(f"Expected names, one a line, got an empty list: {list_path}")
     samples = []
     for name in names:
-        sample = Sample(
-            root / "JPEGImages" / f"{name}.jpg", root / "SegmentationClass" / f"{name}.png"
-        )
-        missing = [path for path in (sample.image, sample.label) if not Path(path).is_file()]
+        image = root / "JPEGImages" / f"{name}.jpg"
+        mask = root / "SegmentationClass" / f"{name}.png"
+        missing = [path for path in (image, mask) if not path.is_file()]
         for path in missing:
             report(FileNotFoundError(f"Expected {path}, which {list_path} names, got no such file"))
         if not missing:
-            samples.append(sample)
+            samples.append(Sample(image, mask))
     return samples
