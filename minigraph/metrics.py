@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from minigraph.data.labels import VOID_LABEL, check_void, find_illegal, legal_text, place_text
+
 Array = np.ndarray
 
 
@@ -30,7 +32,7 @@ class ConfusionMatrix:
     def __init__(
         self,
         classes: int,
-        void_label: int | None = 255,
+        void_label: int | None = VOID_LABEL,
         class_names: Sequence[str] | None = None,
     ) -> None:
         """Nothing counted yet.
@@ -46,11 +48,7 @@ class ConfusionMatrix:
         names = tuple(map(str, range(classes))) if class_names is None else tuple(class_names)
         if classes < 1:
             raise ValueError(f"Expected at least 1 class, got {classes}")
-        if void_label is not None and 0 <= void_label < classes:
-            raise ValueError(
-                f"Expected void_label outside of the classes 0..{classes - 1}, got {void_label}: "
-                f"void is not a class, do not count it as one"
-            )
+        check_void(void_label, classes, "a confusion matrix")
         if len(names) != classes:
             raise ValueError(f"Expected {classes} class names, got {len(names)}")
         self.class_names = names
@@ -77,8 +75,8 @@ class ConfusionMatrix:
         predicted, truth = np.asarray(predicted), np.asarray(truth)
         self._check(predicted, truth)
         counted = _not_void(truth, self.void_label)
-        _check_range("label", truth, counted, self.classes, self.void_label)
-        _check_range("prediction", predicted, counted, self.classes, self.void_label)
+        _check_range("label", truth, self.classes, self.void_label)
+        _check_range("prediction", np.where(counted, predicted, 0), self.classes, None)
         pairs = truth[counted].astype(np.int64) * self.classes + predicted[counted].astype(np.int64)
         self.counts += np.bincount(pairs, minlength=self.classes**2).reshape(self.counts.shape)
 
@@ -182,7 +180,7 @@ class TopKAccuracy:
         counted: places counted so far (void left out).
     """
 
-    def __init__(self, k: int = 5, void_label: int | None = 255) -> None:
+    def __init__(self, k: int = 5, void_label: int | None = VOID_LABEL) -> None:
         """Nothing counted yet.
 
         Raises:
@@ -219,16 +217,13 @@ class TopKAccuracy:
         classes = scores.shape[1]
         if classes < self.k:
             raise ValueError(f"Expected scores of at least k = {self.k} classes, got {classes}")
-        if self.void_label is not None and 0 <= self.void_label < classes:
-            raise ValueError(
-                f"Expected void_label outside of the classes 0..{classes - 1}, got "
-                f"{self.void_label}: give another one, or None if there is no void"
-            )
+        check_void(self.void_label, classes, "a top-k accuracy")
         counted = _not_void(truth, self.void_label)
-        _check_range("label", truth, counted, classes, self.void_label)
+        _check_range("label", truth, classes, self.void_label)
         unknown = counted & np.isnan(scores).any(axis=1)
         if unknown.any():
-            raise ValueError(f"Expected scores that are numbers, got NaN at {_first(unknown)[1]}")
+            place = tuple(int(index) for index in np.argwhere(unknown)[0])
+            raise ValueError(f"Expected scores that are numbers, got NaN at {place_text(place)}")
         indices = np.where(counted, truth, 0).astype(np.intp)[:, None]
         own = np.take_along_axis(scores, indices, axis=1)
         axis = np.arange(classes).reshape(-1, *(1,) * (scores.ndim - 2))
@@ -251,26 +246,13 @@ def _not_void(truth: Array, void_label: int | None) -> Array:
     return np.ones(truth.shape, bool) if void_label is None else truth != void_label
 
 
-def _check_range(
-    name: str, values: Array, counted: Array, classes: int, void_label: int | None
-) -> None:
-    wrong = counted & ((values < 0) | (values >= classes))
-    if wrong.any():
-        place, text = _first(wrong)
+def _check_range(name: str, values: Array, classes: int, void_label: int | None) -> None:
+    place = find_illegal(values, classes, void_label)
+    if place is not None:
         raise ValueError(
-            f"Expected every {name} in 0..{classes - 1} (void {void_label}), got {values[place]} "
-            f"at {text}"
+            f"Expected every {name} in {legal_text(classes, void_label)}, got {values[place]} at "
+            f"{place_text(place)}"
         )
-
-
-def _first(wrong: Array) -> tuple[tuple[int, ...], str]:
-    """The first true place, and how errors call it: by image (and pixel), or by its indices."""
-    place = tuple(int(index) for index in np.argwhere(wrong)[0])
-    if len(place) == 1:
-        return place, f"image {place[0]}"
-    if len(place) == 3:
-        return place, f"image {place[0]}, row {place[1]}, column {place[2]}"
-    return place, str(place)
 
 
 def _divide(numerator: Array, denominator: Array) -> Array:

@@ -7,6 +7,8 @@ import warnings
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from minigraph.metrics import ConfusionMatrix, TopKAccuracy
 
@@ -204,3 +206,76 @@ def test_top_k_refuses_what_it_cannot_count(scores, truth, error, message):
 def test_top_k_of_no_classes_is_refused():
     with pytest.raises(ValueError, match="k of at least 1, got 0"):
         TopKAccuracy(0)
+
+
+def scores_of_lists(pairs, classes):
+    """All scores from a list of (truth, prediction), by Python loops and fractions alone."""
+
+    def share(numerator, denominator):
+        return numerator / denominator if denominator else math.nan
+
+    def mean(values):
+        known = [value for value in values if not math.isnan(value)]
+        return sum(known) / len(known) if known else 0.0
+
+    ious, recalls, weighted = [], [], 0.0
+    for label in range(classes):
+        hits = sum(1 for truth, called in pairs if truth == label and called == label)
+        misses = sum(1 for truth, called in pairs if truth == label and called != label)
+        false_alarms = sum(1 for truth, called in pairs if truth != label and called == label)
+        ious.append(share(hits, hits + misses + false_alarms))
+        recalls.append(share(hits, hits + misses))
+        if hits + misses:
+            weighted += (hits + misses) * ious[-1]
+    right = sum(1 for truth, called in pairs if truth == called)
+    return {
+        "accuracy": right / len(pairs) if pairs else 0.0,
+        "pixel_accuracy": right / len(pairs) if pairs else 0.0,
+        "mean_iou": mean(ious),
+        "mean_class_accuracy": mean(recalls),
+        "frequency_weighted_iou": weighted / len(pairs) if pairs else 0.0,
+        "iou": ious,
+        "class_accuracy": recalls,
+        "counted": len(pairs),
+        "absent_classes": tuple(str(c) for c in range(classes) if all(c not in p for p in pairs)),
+    }
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    data=st.data(),
+    classes=st.integers(1, 6),
+    count=st.integers(0, 7),
+    size=st.sampled_from([(), (1, 1), (3, 4), (5, 2)]),
+    void=st.sampled_from([255, 6, None]),
+)
+def test_scores_of_any_label_maps_in_any_batches(data, classes, count, size, void):
+    seed = data.draw(st.integers(0, 2**32))
+    rng = np.random.default_rng(seed)
+    present = rng.permutation(classes)[: data.draw(st.integers(1, classes))]  # others are absent
+    truth = rng.choice(present, (count, *size))
+    predicted = np.where(
+        rng.random(truth.shape) < 0.5, truth, rng.integers(0, classes, truth.shape)
+    )
+    if void is not None:
+        truth = np.where(rng.random(truth.shape) < data.draw(st.floats(0, 1)), void, truth)
+    cuts = sorted(data.draw(st.lists(st.integers(0, count), max_size=3)))
+
+    matrix = ConfusionMatrix(classes, void)
+    for first, last in zip([0, *cuts], [*cuts, count], strict=True):
+        matrix.update(predicted[first:last], truth[first:last])
+    both = zip(truth.reshape(-1).tolist(), predicted.reshape(-1).tolist(), strict=True)
+    expected = scores_of_lists([pair for pair in both if pair[0] != void], classes)
+    for name, value in expected.items():
+        if name == "absent_classes":
+            assert matrix.absent_classes == value
+        else:
+            np.testing.assert_allclose(getattr(matrix, name), value, rtol=1e-12, err_msg=name)
+
+    scores = rng.normal(0, 1, (count, classes, *size)).round(1)
+    top = TopKAccuracy(data.draw(st.integers(1, classes)), void)
+    for first, last in zip([0, *cuts], [*cuts, count], strict=True):
+        top.update(scores[first:last], truth[first:last])
+    places = [place for place in np.ndindex(truth.shape) if truth[place] != void]
+    hits = [truth[p] in best_by_sorting(scores[p[0], :, *p[1:]].tolist(), top.k) for p in places]
+    assert (top.right, top.counted) == (sum(hits), len(places))

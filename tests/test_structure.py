@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 HEAVY = {
     "networkx", "matplotlib", "safetensors", "llvmlite", "cupy", "onnx", "PIL", "rich", "typer",
-    "cudnn", "importlib.metadata", "tensorboardX", "torch",
+    "cudnn", "importlib.metadata", "pooch", "requests", "tensorboardX", "torch",
 }  # fmt: skip
 """May be imported inside a function: they cost more than all of minigraph's own modules."""
 
@@ -184,7 +184,8 @@ def test_files_can_be_held_in_the_head(name):
 def test_importing_minigraph_is_light():
     code = (
         "import sys, minigraph; heavy = {'matplotlib', 'networkx', 'rich', 'typer', 'PIL', "
-        "'torch', 'onnx', 'cupy', 'llvmlite', 'safetensors', 'scipy', 'pandas'}; "
+        "'torch', 'onnx', 'cupy', 'llvmlite', 'safetensors', 'scipy', 'pandas', 'pooch', "
+        "'requests'}; "
         "print(sorted(heavy & {name.split('.')[0] for name in sys.modules}), "
         "any(name.startswith('minigraph.backends') for name in sys.modules))"
     )

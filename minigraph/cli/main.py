@@ -7,6 +7,7 @@ import sys
 import typer
 from rich.console import Console
 
+from minigraph.cli.datasets import datasets
 from minigraph.cli.doctor import doctor
 from minigraph.cli.inspect import inspect
 from minigraph.cli.models import models
@@ -25,6 +26,7 @@ app.command()(train)
 app.command()(predict)
 app.command()(inspect)
 app.command()(models)
+app.command()(datasets)
 app.command()(doctor)
 
 

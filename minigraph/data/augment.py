@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from minigraph.data.batches import Augmentation
+from minigraph.data.labels import VOID_LABEL
 from minigraph.data.pictures import resize_image, resize_mask
 
 Array = np.ndarray
@@ -83,7 +84,7 @@ class RandomCrop:
     width: int
     padding: str = "void"
     fill: int = 0
-    void_label: int = 255
+    void_label: int = VOID_LABEL
 
     def __post_init__(self) -> None:
         if self.height < 1 or self.width < 1:
@@ -132,7 +133,7 @@ class RandomScale:
     low: float = 0.5
     high: float = 2.0
     fill: int = 0
-    void_label: int = 255
+    void_label: int = VOID_LABEL
 
     def __post_init__(self) -> None:
         if not 0 < self.low <= self.high < float("inf"):

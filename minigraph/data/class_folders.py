@@ -5,32 +5,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
-from minigraph.data.batches import ArrayDataset
-from minigraph.data.pictures import (
-    check_channels,
-    check_size,
-    list_pictures,
-    read_image,
-    resize_image,
-    size_of,
-)
+from minigraph.data.dataset import ArrayDataset
+from minigraph.data.files import FileDataset, Sample, open_files
+from minigraph.data.framing import Resized
+from minigraph.data.pictures import Size, check_channels, check_size, list_pictures
 
 MOST_CLASSES = 256  # labels are bytes
+WAY_OUT = "Pass size=(height, width) to resize all of them"
 
 
-def load_class_folders(
+def open_class_folders(
     root: str | Path,
     class_names: Sequence[str] | None = None,
     *,
     channels: int = 3,
-    size: tuple[int, int] | None = None,
+    size: Size | None = None,
     name: str | None = None,
-) -> ArrayDataset:
+) -> FileDataset:
     """All pictures of `<root>/<class>/<picture>`, class by class, in order of their names.
 
-    Hidden files, and files that are no pictures by their ending, are passed over.
+    Hidden files, and files that are no pictures by their ending, are passed over. The headers of
+    all pictures are looked at here, their pixels when they are fetched.
 
     Args:
         root: the folder of the folders.
@@ -54,37 +49,35 @@ def load_class_folders(
     check_channels(channels)
     check_size(size)
     root = Path(root)
-    names, files = _list_classes(root, class_names)
-    images = labels = None
-    for index, (path, label) in enumerate(files):
-        image = read_image(path, channels)
-        if size is not None:
-            image = resize_image(image, *size)
-        if images is None or labels is None:
-            images = np.empty((len(files), *image.shape), np.uint8)
-            labels = np.empty(len(files), np.uint8)
-        if image.shape != images.shape[1:]:
-            raise ValueError(
-                f"Expected {size_of(images)} pixels like {files[0][0]}, got {size_of(image)}: "
-                f"{path}. Pass size=(height, width) to resize all of them"
-            )
-        images[index], labels[index] = image, label
-    if images is None or labels is None:
-        raise FileNotFoundError(f"Expected pictures in folders named by class, got none: {root}")
-    return ArrayDataset(images, labels, names, name=name or root.name)
-
-
-def _list_classes(
-    root: Path, class_names: Sequence[str] | None
-) -> tuple[tuple[str, ...], list[tuple[Path, int]]]:
-    """(names of the classes, every picture with its label)."""
-    if not root.is_dir():
-        raise FileNotFoundError(f"Expected a folder of class folders, got no folder: {root}")
-    folders = sorted(
-        path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")
+    names, samples = list_classes(root, class_names)
+    (dataset,) = open_files(
+        [(name or root.name, samples)],
+        names,
+        channels=channels,
+        framing=None if size is None else Resized(size),
+        way_out=WAY_OUT,
     )
-    if not folders:
-        raise FileNotFoundError(f"Expected a folder for each class, got none: {root}")
+    return dataset
+
+
+def load_class_folders(
+    root: str | Path,
+    class_names: Sequence[str] | None = None,
+    *,
+    channels: int = 3,
+    size: Size | None = None,
+    name: str | None = None,
+) -> ArrayDataset:
+    """`open_class_folders`, read into memory."""
+    opened = open_class_folders(root, class_names, channels=channels, size=size, name=name)
+    return opened.in_memory()
+
+
+def list_classes(
+    root: Path, class_names: Sequence[str] | None
+) -> tuple[tuple[str, ...], list[Sample]]:
+    """(names of the classes, every picture with its label, class by class)."""
+    folders = class_folders(root)
     names = tuple(folders if class_names is None else class_names)
     if len(names) > MOST_CLASSES or len(set(names)) < len(names):
         raise ValueError(
@@ -97,10 +90,24 @@ def _list_classes(
                 f"Expected folders named by class ({', '.join(names)}), got another: "
                 f"{root / folder}"
             )
-    files: list[tuple[Path, int]] = []
+    samples: list[Sample] = []
     for label, name in enumerate(names):
         pictures = list_pictures(root / name) if name in folders else []
         if not pictures and class_names is None:
             raise FileNotFoundError(f"Expected pictures, got an empty folder: {root / name}")
-        files += [(path, label) for path in pictures]
-    return names, files
+        samples += [Sample(path, label) for path in pictures]
+    if not samples:
+        raise FileNotFoundError(f"Expected pictures in folders named by class, got none: {root}")
+    return names, samples
+
+
+def class_folders(root: Path) -> list[str]:
+    """The names of the folders in `root`, hidden ones left out, in order."""
+    if not root.is_dir():
+        raise FileNotFoundError(f"Expected a folder of class folders, got no folder: {root}")
+    folders = sorted(
+        path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")
+    )
+    if not folders:
+        raise FileNotFoundError(f"Expected a folder for each class, got none: {root}")
+    return folders

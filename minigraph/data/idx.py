@@ -22,7 +22,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from minigraph.data.batches import ArrayDataset
+from minigraph.data.dataset import ArrayDataset
 
 Array = np.ndarray
 

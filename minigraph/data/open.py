@@ -1,91 +1,130 @@
-"""Find out what a folder holds, and read it."""
+"""Open a data set by its name: the generated one, a folder, or one that was downloaded."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from minigraph.data.batches import ArrayDataset
-from minigraph.data.class_folders import load_class_folders
-from minigraph.data.folder import load_segmentation_split
-from minigraph.data.idx import FASHION_MNIST_CLASSES, MNIST_CLASSES, load_idx_classification
+from minigraph.data.dataset import Dataset, pixel_bytes
+from minigraph.data.download import DOWNLOADS, find_download
+from minigraph.data.files import FileDataset
+from minigraph.data.layouts import Options, Parts, open_folder
+from minigraph.data.pictures import Size
 from minigraph.data.shapes import generate_shapes
-from minigraph.data.voc import VOC_SIZE, load_voc_segmentation
 
 SHAPES = "shapes"
+SHAPES_SIZE = (48, 48)
+MEMORY_BUDGET = 2 * 2**30
 
 
 def open_dataset(
-    name: str,
+    name: str | Path,
     *,
-    crop: tuple[int, int] | None = None,
-    size: tuple[int, int] | None = None,
+    crop: Size | None = None,
+    size: Size | None = None,
+    channels: int | None = None,
+    class_names: Sequence[str] | None = None,
+    void_label: int | None = None,
+    held_out: float | None = None,
     seed: int = 0,
-) -> tuple[ArrayDataset, ArrayDataset]:
+    memory_budget: int = MEMORY_BUDGET,
+) -> Parts:
     """The training and the held-out part of a data set.
 
-    ``name`` is ``shapes`` (generated, needs no files), or a folder that holds one of:
+    Args:
+        name: ``shapes`` (generated, needs no files); a folder in one of the layouts that
+            `minigraph datasets` lists; or the name of a set that was downloaded, such as
+            ``fashion-mnist``. A folder of that name comes first.
+        crop: (height, width) to keep of each picture with a mask, from the top left corner.
+        size: (height, width) of all pictures: those with one label are resized to it, those with
+            masks lie at the top left of a frame, larger ones shrunk to fit, the rest void.
+        channels: 1 or 3; None takes what the first picture has.
+        class_names: names of the classes; None takes the lines of `classes.txt` in the folder, else
+            the names of the class folders, else as many as the masks have labels.
+        void_label: label of pixels that nobody labelled; None takes CamVid's 11 for the layout of
+            CamVid, else 255 if that occurs.
+        held_out: share held out of a folder without `val` or `test`; None is 0.2. It is the last
+            block in order of file names (of each class, in class folders): the `name` of the parts
+            says so.
+        seed: chooses the generated pictures.
+        memory_budget: bytes; both parts are read into memory if their pictures and labels take no
+            more, else their files are read when they are fetched. IDX files and generated pictures
+            are always in memory.
 
-    - the four IDX files of MNIST or Fashion-MNIST;
-    - ``train``, ``trainannot``, ``val``, ``valannot`` as CamVid has them; ``crop`` keeps that many
-      rows and columns of each picture;
-    - ``ImageSets``, ``JPEGImages``, ``SegmentationClass`` as Pascal VOC 2012 has them; ``size`` is
-      that of the frames (`load_voc_segmentation`);
-    - ``train`` and ``val`` (or ``test``) with a folder for each class; ``size`` is what pictures
-      are resized to (`load_class_folders`).
+    Returns:
+        Two data sets of one picture shape and the same classes.
 
-    Raises ValueError or FileNotFoundError with what was looked for.
+    Raises:
+        FileNotFoundError: there is no such folder, or nothing known in it.
+        ValueError: naming the file: something in it is wrong; or an option that does not apply.
     """
-    if name == SHAPES and crop is not None:
-        raise ValueError("Expected no crop for the generated shapes, which are 48x48: leave it out")
+    names = None if class_names is None else tuple(class_names)
+    options = Options(crop, size, channels, names, void_label, held_out)
     if name == SHAPES:
-        return generate_shapes(1000, (48, 48), seed=2 * seed), generate_shapes(
-            200, (48, 48), seed=2 * seed + 1
+        return _generate(options, seed)
+    train, held = open_folder(find_folder(name), options)
+    if pixel_bytes(train) + pixel_bytes(held) <= memory_budget:
+        return _in_memory(train), _in_memory(held)
+    return train, held
+
+
+def check_dataset(
+    name: str | Path,
+    *,
+    crop: Size | None = None,
+    size: Size | None = None,
+    channels: int | None = None,
+    class_names: Sequence[str] | None = None,
+    void_label: int | None = None,
+    held_out: float | None = None,
+) -> list[str]:
+    """A line for everything that is wrong with a data set in a folder: every file is read.
+
+    The arguments are those of `open_dataset`, which stops at the first problem.
+    """
+    names = None if class_names is None else tuple(class_names)
+    options = Options(crop, size, channels, names, void_label, held_out)
+    problems: list[Exception] = []
+    lines: list[str] = []
+    folder = find_folder(name)
+    try:
+        for part in open_folder(folder, options, problems.append):
+            lines += part.problems() if isinstance(part, FileDataset) else []
+    except (OSError, ValueError) as problem:
+        problems.append(problem)
+    return list(dict.fromkeys([*map(str, problems), *lines]))
+
+
+def find_folder(name: str | Path) -> Path:
+    """The folder of that name, or of the downloaded set. Raises FileNotFoundError otherwise."""
+    if Path(name).is_dir():
+        return Path(name)
+    if name in DOWNLOADS:
+        folder = find_download(str(name))
+        if folder is not None:
+            return folder
+        raise FileNotFoundError(
+            f"Expected a folder {name} here, or {name} among the downloaded sets, got neither: "
+            f"minigraph datasets {name} --download"
         )
-    folder = Path(name)
-    if not folder.is_dir():
-        raise FileNotFoundError(f"Expected '{SHAPES}' or a folder as the data set, got {name!r}")
-    if any(folder.glob("train-images-idx3-ubyte*")):
-        if crop is not None:
-            raise ValueError(f"Expected no crop for the IDX files in {folder}: leave it out")
-        names = FASHION_MNIST_CLASSES if "fashion" in folder.name else MNIST_CLASSES
-        train, test = (load_idx_classification(folder, split, names) for split in ("train", "test"))
-        return train, test
-    if (folder / "train").is_dir() and (folder / "trainannot").is_dir():
-        train, validation = (
-            load_segmentation_split(folder, split, crop=crop) for split in ("train", "val")
-        )
-        return train, validation
-    if (folder / "ImageSets" / "Segmentation").is_dir():
-        _refuse_crop(crop, folder)
-        train, validation = (
-            load_voc_segmentation(folder, split, size=size or VOC_SIZE)
-            for split in ("train", "val")
-        )
-        return train, validation
-    held_out = "val" if (folder / "val").is_dir() else "test"
-    if (folder / "train").is_dir() and (folder / held_out).is_dir():
-        _refuse_crop(crop, folder)
-        train = load_class_folders(folder / "train", size=size, name=f"{folder.name}/train")
-        validation = load_class_folders(
-            folder / held_out, train.class_names, size=size, name=f"{folder.name}/{held_out}"
-        )
-        if validation.image_shape != train.image_shape:
-            raise ValueError(
-                f"Expected pictures of {train.image_shape[1]}x{train.image_shape[2]} pixels as in "
-                f"{folder / 'train'}, got {validation.image_shape[1]}x{validation.image_shape[2]}: "
-                f"{folder / held_out}. Pass size=(height, width) to resize all of them"
-            )
-        return train, validation
+    known = ", ".join([SHAPES, *DOWNLOADS])
     raise FileNotFoundError(
-        f"Expected IDX files (train-images-idx3-ubyte.gz ...), the folders train, trainannot, "
-        f"val, valannot, those of Pascal VOC 2012, or train and val with a folder for each class "
-        f"in {folder}, got none of these"
+        f"Expected a folder or one of {known} as the data set, got {str(name)!r}"
     )
 
 
-def _refuse_crop(crop: tuple[int, int] | None, folder: Path) -> None:
-    if crop is not None:
-        raise ValueError(
-            f"Expected no crop for pictures of many sizes, got {crop[0]}x{crop[1]}: {folder}. "
-            f"Give size instead"
-        )
+def _generate(options: Options, seed: int) -> Parts:
+    for option, value in options.given():
+        if option != "size":
+            raise ValueError(
+                f"Expected no {option} for the generated shapes, got {option}={value}: leave it out"
+            )
+    size = options.size or SHAPES_SIZE
+    return (
+        generate_shapes(1000, size, seed=2 * seed),
+        generate_shapes(200, size, seed=2 * seed + 1),
+    )
+
+
+def _in_memory(dataset: Dataset) -> Dataset:
+    return dataset.in_memory() if isinstance(dataset, FileDataset) else dataset

@@ -1,28 +1,56 @@
 """Single files: a picture as bytes, a mask as indices, and errors of one line that name the file.
 
-Pictures change size by bilinear interpolation (with Pillow's antialiasing when they shrink), masks
-by taking the nearest index: no new index is ever made.
+A file's header (size, kind of pixels) is looked at before its pixels are decoded, so that a file
+that claims to be huge costs nothing. Pictures change size by bilinear interpolation (with Pillow's
+antialiasing when they shrink), masks by taking the nearest index: no new index is ever made.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFile
 
 from minigraph.data.labels import find_illegal, legal_text
 
 Array = np.ndarray
+Size = tuple[int, int]  # height and width in pixels
 
 LOSSY_SUFFIXES = frozenset({".jpg", ".jpeg"})
 IMAGE_SUFFIXES = LOSSY_SUFFIXES | {".png", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"}
-IMAGE_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA"})
+GREY_MODES = frozenset({"1", "L", "LA"})
+IMAGE_MODES = GREY_MODES | {"P", "RGB", "RGBA"}
+MASK_MODES = frozenset({"P", "L", "1"})
 CHANNEL_MODES: Mapping[int, str] = MappingProxyType({1: "L", 3: "RGB"})
+MOST_PIXELS = 2**26  # of one file: 8192x8192
 # Pillow spreads grey values of 2 and 4 bits over 0..255; dividing gives the stored index back.
 SPREAD: Mapping[str, int] = MappingProxyType({"L;2": 85, "L;4": 17})
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file says of its pixels before they are decoded.
+
+    Attributes:
+        size: (height, width) in pixels.
+        mode: Pillow's name for the kind of pixels, such as `RGB`.
+        raw_mode: how the file stores them, such as `L;4` for grey of 4 bits.
+        file_format: such as `PNG`, told by content.
+    """
+
+    size: Size
+    mode: str
+    raw_mode: str
+    file_format: str
+
+    @property
+    def channels(self) -> int:
+        """1 for grey, 3 for colours (palettes among them)."""
+        return 1 if self.mode in GREY_MODES else 3
 
 
 def check_channels(channels: int) -> None:
@@ -31,72 +59,69 @@ def check_channels(channels: int) -> None:
         raise ValueError(f"Expected channels 1 (grey) or 3 (RGB), got {channels}")
 
 
-def check_size(size: tuple[int, int] | None) -> None:
+def check_size(size: Size | None, what: str = "size") -> None:
     """Raise ValueError unless pictures can be given that size; None leaves them as they are."""
     if size is not None and (len(size) != 2 or min(size) < 1):
-        raise ValueError(f"Expected size as (height, width) of 1 or more, got {size}")
+        raise ValueError(f"Expected {what} as (height, width) of 1 or more, got {size}")
+
+
+def is_picture(path: Path) -> bool:
+    """True for names with a picture's ending that are not hidden."""
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
 
 
 def list_pictures(folder: Path) -> list[Path]:
     """The files of a folder that are pictures by their ending, in order of their names."""
     if not folder.is_dir():
         raise FileNotFoundError(f"Expected a folder of pictures, got no folder: {folder}")
-    return [
-        path
-        for path in sorted(folder.iterdir())
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
-    ]
+    return [path for path in sorted(folder.iterdir()) if is_picture(path)]
 
 
-def list_by_stem(folder: Path) -> dict[str, Path]:
-    """`list_pictures` by names up to the ending, which must differ."""
-    paths: dict[str, Path] = {}
-    for path in list_pictures(folder):
-        if path.stem in paths:
-            raise ValueError(
-                f"Expected one picture named {path.stem}, got {paths[path.stem].name} and "
-                f"{path.name}: {folder}"
-            )
-        paths[path.stem] = path
-    return paths
+def read_header(path: Path) -> Header:
+    """The header of a picture; its pixels are not decoded."""
+    with _open(path) as image:
+        return _header(image)
 
 
-def open_picture(path: Path) -> Image.Image:
-    """The decoded picture; what Pillow says of a damaged file becomes one line with its name."""
-    try:
-        image = Image.open(path)
-        image.load()
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"Expected a picture, got '{error}': {path}") from error
-    return image
+def check_image_header(header: Header, path: Path) -> None:
+    """Raise ValueError unless it is of a grey or coloured picture of 8 bits a channel."""
+    if header.mode not in IMAGE_MODES:
+        raise ValueError(
+            f"Expected a grey or RGB picture of 8 bits, got Pillow mode '{header.mode}': {path}"
+        )
+    if ";16" in header.raw_mode:
+        raise ValueError(f"Expected a picture of 8 bits a channel, got 16: {path}")
+
+
+def check_mask_header(header: Header, path: Path) -> None:
+    """Raise ValueError unless it is of a picture whose values can be class indices."""
+    if header.file_format in ("JPEG", "MPO") or path.suffix.lower() in LOSSY_SUFFIXES:
+        raise ValueError(
+            f"Expected a mask stored without loss, got JPEG, which changes indices: {path}. "
+            f"Write masks as PNG"
+        )
+    if header.mode not in MASK_MODES:
+        raise ValueError(
+            f"Expected a mask of class indices (a palette or grey picture of 8 bits), got Pillow "
+            f"mode '{header.mode}': {path}. Turn colours into class indices first"
+        )
 
 
 def read_image(path: Path, channels: int) -> Array:
     """uint8 ``(channels, H, W)``."""
-    image = open_picture(path)
-    if image.mode not in IMAGE_MODES:
-        raise ValueError(
-            f"Expected a grey or RGB picture of 8 bits, got Pillow mode '{image.mode}': {path}"
-        )
-    pixels = np.asarray(image.convert(CHANNEL_MODES[channels]))
+    with _open(path) as image:
+        check_image_header(_header(image), path)
+        pixels = np.asarray(_decode(image, path).convert(CHANNEL_MODES[channels]))
     return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
 
 
 def read_mask(path: Path, classes: int, void_label: int | None) -> Array:
     """uint8 ``(H, W)``: the stored indices."""
-    if path.suffix.lower() in LOSSY_SUFFIXES:
-        raise ValueError(
-            f"Expected a mask stored without loss, got JPEG, which changes indices: {path}. "
-            f"Write masks as PNG"
-        )
-    # Pillow forgets the raw mode once it has decoded the file
-    image, raw_mode = open_picture(path), _raw_mode(path)
-    if image.mode not in ("P", "L", "1"):
-        raise ValueError(
-            f"Expected a mask of class indices (a palette or grey picture of 8 bits), got Pillow "
-            f"mode '{image.mode}': {path}. Turn colours into class indices first"
-        )
-    mask = np.asarray(image).astype(np.uint8) // SPREAD.get(raw_mode, 1)
+    with _open(path) as image:
+        header = _header(image)
+        check_mask_header(header, path)
+        pixels = np.asarray(_decode(image, path))
+    mask = pixels.astype(np.uint8) // np.uint8(SPREAD.get(header.raw_mode, 1))
     place = find_illegal(mask, classes, void_label)
     if place is not None:
         raise ValueError(
@@ -106,12 +131,44 @@ def read_mask(path: Path, classes: int, void_label: int | None) -> Array:
     return mask
 
 
-def _raw_mode(path: Path) -> str:
-    """How the file stores its values, such as `L;4` for grey of 4 bits."""
-    with Image.open(path) as image:
-        arguments = image.tile[0][3] if image.tile else ""
-    raw_mode = arguments[0] if isinstance(arguments, tuple) else arguments
-    return raw_mode if isinstance(raw_mode, str) else ""
+def _open(path: Path) -> ImageFile.ImageFile:
+    """The picture with its header read and its pixels not."""
+    try:
+        image = Image.open(path)
+    except Exception as error:  # decoders raise whatever a damaged file leads them to
+        raise _unreadable(path, error) from error
+    if image.width * image.height > MOST_PIXELS:
+        image.close()
+        raise ValueError(
+            f"Expected a picture of up to {MOST_PIXELS:,} pixels, got a header that says "
+            f"{image.height}x{image.width}: {path}. Cut it into smaller ones"
+        )
+    return image
+
+
+def _decode(image: ImageFile.ImageFile, path: Path) -> Image.Image:
+    try:
+        image.load()
+    except Exception as error:  # as in _open
+        raise _unreadable(path, error) from error
+    return image
+
+
+def _unreadable(path: Path, error: Exception) -> ValueError:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return ValueError(f"Expected a picture, got '{reason}': {path}")
+
+
+def _header(image: ImageFile.ImageFile) -> Header:
+    # Pillow forgets the raw mode once it has decoded the file.
+    arguments = image.tile[0][3] if image.tile else ""
+    raw_mode = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
+    return Header(
+        (image.height, image.width),
+        image.mode,
+        raw_mode if isinstance(raw_mode, str) else "",
+        image.format or "",
+    )
 
 
 def resize_image(image: Array, height: int, width: int) -> Array:
@@ -129,6 +186,6 @@ def resize_mask(mask: Array, height: int, width: int) -> Array:
     return np.asarray(Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST))
 
 
-def size_of(pixels: Array) -> str:
+def size_text(size: Size) -> str:
     """Height and width, as errors write them."""
-    return f"{pixels.shape[-2]}x{pixels.shape[-1]}"
+    return f"{size[0]}x{size[1]}"

@@ -14,13 +14,13 @@ from types import MappingProxyType
 
 import numpy as np
 
-from minigraph.data.batches import ArrayDataset
+from minigraph.data.dataset import ArrayDataset
+from minigraph.data.labels import VOID_LABEL
 
 Array = np.ndarray
 Place = tuple[float, float, float]  # row and column of the centre, and the radius, in pixels
 Outline = Callable[[Array, Array, float], Array]
 
-VOID_LABEL = 255
 VOID_HALF_WIDTH = 0.75  # pixels either side of an outline that belong to nobody
 SMALLEST_SIZE = 32
 MOST_SHAPES = 7

@@ -1,4 +1,4 @@
-"""Weights for classes of unequal size: rare classes count for more in the loss.
+"""How often each class occurs, and weights that let rare classes count for more in the loss.
 
 Without them a network learns road and sky and forgets the poles. Void is left out of every count.
 """
@@ -9,9 +9,35 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minigraph.data.batches import ArrayDataset
+from minigraph.data.dataset import Dataset, pieces
 
 Array = np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class LabelCounts:
+    """How often each class occurs in a data set: pixels in masks, else whole pictures.
+
+    Attributes:
+        labels: int64 ``(classes,)``: labels of each class.
+        images: int64 ``(classes,)``: pictures in which each class occurs.
+        labels_around: int64 ``(classes,)``: all labels but void of those pictures.
+        void: number of void labels.
+        class_names: the name of class ``i`` at place ``i``.
+        name: what the data set is called.
+    """
+
+    labels: Array
+    images: Array
+    labels_around: Array
+    void: int
+    class_names: tuple[str, ...]
+    name: str
+
+    @property
+    def void_share(self) -> float:
+        """Share of void among all labels."""
+        return self.void / max(1, self.void + int(self.labels.sum()))
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +69,23 @@ class ClassWeights:
         return "\n".join(lines)
 
 
-def median_frequency_weights(dataset: ArrayDataset) -> ClassWeights:
+def count_labels(dataset: Dataset) -> LabelCounts:
+    """Go over all labels of a data set and count them; pictures are not read."""
+    labels, images, around = (np.zeros(dataset.classes, np.int64) for _ in range(3))
+    void = 0
+    for piece in pieces(dataset):
+        fetched = dataset.fetch_labels(piece)
+        for picture in fetched.reshape(len(fetched), -1):
+            counts = np.bincount(picture, minlength=dataset.classes)
+            void += int(counts[dataset.classes :].sum())  # void is the only other label there is
+            counts = counts[: dataset.classes]
+            labels += counts
+            images += counts > 0
+            around[counts > 0] += counts.sum()
+    return LabelCounts(labels, images, around, void, dataset.class_names, dataset.name)
+
+
+def median_frequency_weights(dataset: Dataset) -> ClassWeights:
     """Median-frequency balancing of a segmentation set, after Eigen and Fergus (ICCV 2015).
 
     ``weight(c) = median / frequency(c)``, where ``frequency(c)`` is the number of pixels of class
@@ -64,20 +106,19 @@ def median_frequency_weights(dataset: ArrayDataset) -> ClassWeights:
             f"Expected a mask for each picture, got one label each in data set '{dataset.name}': "
             f"take inverse_frequency_weights"
         )
-    pixels = np.zeros(dataset.classes, np.int64)
-    pixels_around = np.zeros(dataset.classes, np.int64)
-    for mask in dataset.labels:
-        counts = _count(mask, dataset.classes)
-        pixels += counts
-        pixels_around[counts > 0] += counts.sum()
-    present = _check_present(pixels, dataset)
-    frequencies = pixels[present] / pixels_around[present]
-    values = np.zeros(dataset.classes, np.float32)
+    return median_frequency_of(count_labels(dataset))
+
+
+def median_frequency_of(counts: LabelCounts) -> ClassWeights:
+    """`median_frequency_weights` from counts of pixels."""
+    present = _check_present(counts)
+    frequencies = counts.labels[present] / counts.labels_around[present]
+    values = np.zeros(len(counts.labels), np.float32)
     values[present] = np.median(frequencies) / frequencies
-    return ClassWeights(values, dataset.class_names)
+    return ClassWeights(values, counts.class_names)
 
 
-def inverse_frequency_weights(dataset: ArrayDataset) -> ClassWeights:
+def inverse_frequency_weights(dataset: Dataset) -> ClassWeights:
     """Weights that give every class the same total: ``labels / (present classes * labels of c)``.
 
     They serve masks (labels are pixels) and classes of whole pictures alike. The mean weight over
@@ -92,23 +133,19 @@ def inverse_frequency_weights(dataset: ArrayDataset) -> ClassWeights:
     Raises:
         ValueError: every label is void.
     """
-    counts = np.zeros(dataset.classes, np.int64)
-    masks = dataset.labels if dataset.is_segmentation else dataset.labels[None]
-    for mask in masks:
-        counts += _count(mask, dataset.classes)
-    present = _check_present(counts, dataset)
-    values = np.zeros(dataset.classes, np.float32)
-    values[present] = counts.sum() / (present.sum() * counts[present])
-    return ClassWeights(values, dataset.class_names)
+    return inverse_frequency_of(count_labels(dataset))
 
 
-def _count(labels: Array, classes: int) -> Array:
-    """Labels of each class; void, the only other label that a data set can hold, is cut off."""
-    return np.bincount(labels.reshape(-1), minlength=classes)[:classes]
+def inverse_frequency_of(counts: LabelCounts) -> ClassWeights:
+    """`inverse_frequency_weights` from counts."""
+    present = _check_present(counts)
+    values = np.zeros(len(counts.labels), np.float32)
+    values[present] = counts.labels.sum() / (present.sum() * counts.labels[present])
+    return ClassWeights(values, counts.class_names)
 
 
-def _check_present(counts: Array, dataset: ArrayDataset) -> Array:
-    present = counts > 0
+def _check_present(counts: LabelCounts) -> Array:
+    present = counts.labels > 0
     if not present.any():
-        raise ValueError(f"Expected labels of some class, got void alone: '{dataset.name}'")
+        raise ValueError(f"Expected labels of some class, got void alone: '{counts.name}'")
     return present

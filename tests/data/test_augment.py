@@ -270,3 +270,87 @@ def test_batches_take_augmentations_and_refuse_another_void():
 def test_bad_options_are_refused(build, message):
     with pytest.raises(ValueError, match=message):
         build()
+
+
+ROWS_A_PIXEL, COLUMNS_A_PIXEL = 4, 4  # steps of the values that say where a pixel was
+
+
+def places(count: int, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Pictures that say of each pixel (row, column) where it was, and masks of random labels."""
+    rows = np.broadcast_to(np.arange(height)[:, None] * ROWS_A_PIXEL, (height, width))
+    columns = np.broadcast_to(np.arange(width)[None] * COLUMNS_A_PIXEL, (height, width))
+    image = np.stack([rows, columns, np.full((height, width), 9)]).astype(np.uint8)
+    labels = np.random.default_rng(11).integers(0, 9, (count, height, width), dtype=np.uint8)
+    return np.repeat(image[None], count, axis=0), labels
+
+
+MOVES = st.one_of(
+    st.just(random_horizontal_flip),
+    st.builds(
+        RandomCrop,
+        st.integers(1, 14),
+        st.integers(1, 14),
+        st.sampled_from(["void", "reflect"]),
+        st.just(FILL),
+    ),
+    st.builds(RandomScale, st.just(1.0), st.just(1.0), st.just(FILL)),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    size=st.tuples(st.integers(1, 10), st.integers(1, 10)),
+    moves=st.lists(MOVES, min_size=1, max_size=4),
+    seed=st.integers(0, 2**32),
+)
+def test_moved_pixels_take_the_label_of_the_place_they_came_from(size, moves, seed):
+    images, labels = places(3, *size)
+    moved, masks = Compose(moves)(images, labels, rng(seed))
+    for image, mask, label in zip(moved, masks, labels, strict=True):
+        void = mask == 255
+        np.testing.assert_array_equal(image[2], np.where(void, FILL, 9))
+        rows, columns = image[0] // ROWS_A_PIXEL, image[1] // COLUMNS_A_PIXEL
+        np.testing.assert_array_equal(mask[~void], label[rows[~void], columns[~void]])
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    size=st.tuples(st.integers(8, 30), st.integers(8, 30)),
+    factor=st.floats(0.4, 2.5),
+    more=st.lists(st.sampled_from([random_horizontal_flip, RandomCrop(9, 9, "void", FILL)])),
+    seed=st.integers(0, 2**32),
+)
+def test_scaled_pixels_lie_within_a_pixel_of_their_labels(size, factor, more, seed):
+    """Masks that hold the row of each pixel, beside images that hold it too, interpolated."""
+    for axis in (0, 1):
+        place = np.broadcast_to(
+            np.arange(size[axis], dtype=np.uint8).reshape((-1, 1) if axis == 0 else (1, -1)), size
+        )
+        images = np.repeat((place * np.uint8(7))[None, None], 2, axis=0)
+        scale = RandomScale(factor, factor, FILL)
+        scaled, masks = Compose([scale, *more])(images, np.stack([place] * 2), rng(seed))
+        shown = masks != 255
+        assert set(np.unique(masks[shown])) <= set(range(size[axis]))
+        # A pixel of the scaled picture spans 1 / factor of the original; nearest is its middle.
+        apart = np.abs(scaled[:, 0][shown] / 7 - masks[shown])
+        assert (apart <= max(1, 1 / factor) / 2 + 0.6).all()
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    reach=st.tuples(*[st.floats(0, 1)] * 3),
+    channels=st.sampled_from([1, 3]),
+    seed=st.integers(0, 2**32),
+)
+def test_jitter_changes_colours_by_pixel_alone(reach, channels, seed):
+    """Pixels of one colour stay pixels of one colour, wherever they are; masks are left alone."""
+    labels = rng(seed).integers(0, 5, (2, 6, 7), dtype=np.uint8)
+    colours = rng(1).integers(0, 256, (5, channels), dtype=np.uint8)
+    images = colours[labels].transpose(0, 3, 1, 2)
+    jittered, kept = ColourJitter(*reach)(images, labels, rng(seed))
+    np.testing.assert_array_equal(kept, labels)
+    assert jittered.dtype == np.uint8 and jittered.shape == images.shape
+    for image, mask in zip(jittered, labels, strict=True):
+        for label in np.unique(mask):
+            pixels = image[:, mask == label]
+            np.testing.assert_array_equal(pixels, np.repeat(pixels[:, :1], pixels.shape[1], axis=1))

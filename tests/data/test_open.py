@@ -27,11 +27,11 @@ def test_class_folders_share_the_training_sets_classes(tmp_path, held_out):
     assert (train.labels.tolist(), validation.labels.tolist()) == ([0, 1], [1])
     assert validation.name == f"{tmp_path.name}/{held_out}"
     save(tmp_path / held_out / "bee" / "c.png", (5, 5))
-    with pytest.raises(ValueError, match=rf"4x6 pixels as in .*train, got 5x5: .*{held_out}"):
+    with pytest.raises(ValueError, match=rf"4x6 pixels like .*train.*, got 5x5: .*{held_out}"):
         open_dataset(str(tmp_path))
     parts = open_dataset(str(tmp_path), size=(3, 3))
     assert [part.image_shape for part in parts] == [(3, 3, 3)] * 2
-    with pytest.raises(ValueError, match=r"Expected no crop .*got 3x3"):
+    with pytest.raises(ValueError, match=r"Expected no crop for class folders, got crop=\(3, 3\)"):
         open_dataset(str(tmp_path), crop=(3, 3))
 
 
@@ -53,5 +53,7 @@ def test_voc_and_camvid_are_told_apart(tmp_path):
 
 
 def test_other_folders_are_refused_with_what_was_looked_for(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"IDX files .*trainannot.*VOC.*each class"):
+    with pytest.raises(
+        FileNotFoundError, match=r"IDX files, Pascal VOC 2012, CamVid, images with masks, class"
+    ):
         open_dataset(str(tmp_path))
