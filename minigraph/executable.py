@@ -16,6 +16,7 @@ import numpy as np
 
 from minigraph.backend import Backend, Runner
 from minigraph.compiler import Compiled
+from minigraph.display import executable_html, executable_title
 from minigraph.explain import explain
 from minigraph.inputs import as_input, follow
 from minigraph.ir.errors import InputError, SpecError, StateError
@@ -213,6 +214,16 @@ class Executable:
     def explain(self) -> str:
         """What each pass changed, which algorithm each node got and why, and the memory plan."""
         return explain(self._first.compiled)
+
+    def __repr__(self) -> str:
+        inputs, outputs = (
+            ", ".join(f"{name}: {spec}" for name, spec in specs.items())
+            for specs in (self.inputs, self.outputs)
+        )
+        return f"<{executable_title(self)}; {inputs} -> {outputs}>"
+
+    def _repr_html_(self) -> str:
+        return executable_html(self)
 
     def clone(self) -> Executable:
         """Another executable on the same state, with its own arena: for another thread.

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from minigraph.backend import Backend, Store
+from minigraph.display import state_html
 from minigraph.initializers import generator_for
 from minigraph.ir.errors import StateError
 from minigraph.ir.graph import Graph, Role
@@ -97,6 +98,13 @@ class ModelState(MutableMapping[str, np.ndarray]):
 
     def __len__(self) -> int:
         return len(self.store.specs())
+
+    def __repr__(self) -> str:
+        size = sum(spec.nbytes for spec in self.store.specs().values())
+        return f"<ModelState: {len(self)} variables, {size:,} bytes>"
+
+    def _repr_html_(self) -> str:
+        return state_html(self)
 
     def parameters(self) -> dict[str, np.ndarray]:
         """Copies of all parameters, trainable and frozen, by name."""
