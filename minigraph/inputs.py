@@ -12,7 +12,6 @@ import numpy as np
 from minigraph.ir.errors import InputError
 from minigraph.ir.spec import TensorSpec
 
-
 _HOST_DEVICES = (1, 3, 11, 13)  # DLPack: CPU, and memory of CUDA or ROCm that the CPU reads too
 _DEVICES = {2: "CUDA", 7: "Vulkan", 8: "Metal", 10: "ROCm", 14: "oneAPI"}
 
@@ -63,14 +62,13 @@ def _is_torch_bfloat16(value: Any) -> bool:
     return torch is not None and getattr(value, "dtype", None) is torch.bfloat16
 
 
-def as_input(name: str, value: Any, spec: TensorSpec) -> np.ndarray:
-    """An array of the spec's shape and dtype from whatever `as_array` takes.
+def as_input(name: str, array: np.ndarray, spec: TensorSpec) -> np.ndarray:
+    """The array in the spec's shape and dtype; the array itself where it has them.
 
     The cast is lossless or refused: an integer must fit (exactly, where it becomes a float), and a
     float must not become an integer. The exception is float64 to float32, which rounds. Raises
     InputError.
     """
-    array = as_array(name, value)
     if array.shape != spec.shape:
         raise InputError(f"Expected {spec} for {name!r}, got shape {list(array.shape)}")
     target = spec.dtype.numpy
