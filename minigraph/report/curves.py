@@ -148,7 +148,7 @@ def best_record(records: Sequence[Record], key: str = "auto") -> tuple[str, Reco
     return key, max(known, key=lambda record: sign * record[key])
 
 
-def bestin_words(key: str, record: Record) -> str:
+def best_in_words(key: str, record: Record) -> str:
     """ "best val mean IoU 0.8795 in epoch 4"."""
     place = next((f" in {x} {record[x]}" for x in X_AXES if x in record), "")
     return f"best {in_words(key)} {record[key]:.4g}{place}"

@@ -38,7 +38,8 @@ PICTURES = {
 SHARES = ("share_of_truth", "accuracy", "iou")
 
 _STYLE = """
-:root { color-scheme: light dark; --ink: #1f1f24; --faint: #66666e; --line: #dedee4; --ground: #fff }
+:root { color-scheme: light dark; --ink: #1f1f24; --faint: #66666e; --line: #dedee4;
+  --ground: #fff }
 @media (prefers-color-scheme: dark) {
   :root { --ink: #e4e4e9; --faint: #a2a2ab; --line: #3b3b44; --ground: #17171b }
 }
@@ -207,7 +208,8 @@ def _scores(path: Path) -> list[dict[str, str]]:
     wrong = next((line for line in lines if len(line) != len(lines[0])), None)
     if wrong is not None:
         raise ValueError(
-            f"Expected {len(lines[0])} cells in each line, as in the first, got {len(wrong)}: {path}"
+            f"Expected {len(lines[0])} cells in each line, as in the first, got {len(wrong)}: "
+            f"{path}"
         )
     return [dict(zip(lines[0], line, strict=True)) for line in lines[1:]]
 
