@@ -16,8 +16,9 @@ import numpy as np
 
 from minigraph.backend import Backend, Runner
 from minigraph.compiler import Compiled
+from minigraph.display import executable_html, executable_title
 from minigraph.explain import explain
-from minigraph.inputs import as_input, follow
+from minigraph.inputs import as_array, as_input, follow
 from minigraph.ir.errors import InputError, SpecError, StateError
 from minigraph.ir.graph import Graph
 from minigraph.ir.spec import SpecLike, TensorSpec
@@ -86,6 +87,8 @@ class Executable:
     ) -> dict[str, np.ndarray]:
         """Run once on inputs by name, given as a mapping or as keywords; return outputs by name.
 
+        Inputs are NumPy arrays, or whatever gives one without a copy (``__array__``,
+        ``__dlpack__``: tensors of torch on the CPU, of JAX, ...). Outputs are NumPy arrays.
         ``out`` gives arrays to fill; an output that it lacks gets a fresh one. ``fetch`` names
         further values of the graph to return: that compiles a variant with them as outputs, and
         logs so. Raises InputError for a wrong name, shape or dtype, and IllegalLabelError for a
@@ -115,8 +118,9 @@ class Executable:
     ) -> tuple[Specialisation, dict[str, np.ndarray]]:
         """The program for these inputs and fetches, and the inputs as it wants them."""
         self._check_names(inputs, self._first.inputs)
+        arrays = {name: as_array(name, value) for name, value in inputs.items()}
         given = {
-            name: _call_spec(name, inputs[name], spec)
+            name: _call_spec(name, arrays[name], spec)
             for name, spec in self._specs.items()
             if name in inputs
         }
@@ -126,7 +130,7 @@ class Executable:
         special = self._specialise(follow(self._specs, given), outputs)
         self._check_names(inputs, special.inputs)  # what is fetched may need more of them
         return special, {
-            name: as_input(name, inputs[name], spec) for name, spec in special.inputs.items()
+            name: as_input(name, arrays[name], spec) for name, spec in special.inputs.items()
         }
 
     def _check_names(self, inputs: Mapping[str, Any], needed: Mapping[str, TensorSpec]) -> None:
@@ -226,6 +230,16 @@ class Executable:
         """What each pass changed, which algorithm each node got and why, and the memory plan."""
         return explain(self._first.compiled)
 
+    def __repr__(self) -> str:
+        inputs, outputs = (
+            ", ".join(f"{name}: {spec}" for name, spec in specs.items())
+            for specs in (self.inputs, self.outputs)
+        )
+        return f"<{executable_title(self)}; {inputs} -> {outputs}>"
+
+    def _repr_html_(self) -> str:
+        return executable_html(self)
+
     def clone(self) -> Executable:
         """Another executable on the same state, with its own arena: for another thread.
 
@@ -289,13 +303,10 @@ def _result_arrays(
     }
 
 
-def _call_spec(name: str, array: Any, declared: TensorSpec) -> TensorSpec:
-    try:
-        shape = np.shape(array)
-    except ValueError as error:  # nested lists of unequal lengths
-        raise InputError(f"Expected {declared} for {name!r}, got no array: {error}") from None
-    if len(shape) != declared.ndim:
+def _call_spec(name: str, array: np.ndarray, declared: TensorSpec) -> TensorSpec:
+    if array.ndim != declared.ndim:
         raise InputError(
-            f"Expected {declared.ndim} axes for {name!r} ({declared}), got shape {list(shape)}"
+            f"Expected {declared.ndim} axes for {name!r} ({declared}), got shape "
+            f"{list(array.shape)}"
         )
-    return declared if shape == declared.shape else declared.with_shape(shape)
+    return declared if array.shape == declared.shape else declared.with_shape(array.shape)

@@ -2,23 +2,73 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
 from minigraph.ir.errors import InputError
 from minigraph.ir.spec import TensorSpec
 
+_HOST_DEVICES = (1, 3, 11, 13)  # DLPack: CPU, and memory of CUDA or ROCm that the CPU reads too
+_DEVICES = {2: "CUDA", 7: "Vulkan", 8: "Metal", 10: "ROCm", 14: "oneAPI"}
 
-def as_input(name: str, value: Any, spec: TensorSpec) -> np.ndarray:
-    """An array of the spec's shape and dtype from an array or nested lists.
+
+def as_array(name: str, value: Any) -> np.ndarray:
+    """NumPy's view of whatever holds an array: NumPy's own, nested lists, a tensor of another
+    library (``__array__`` or ``__dlpack__``). Memory is shared where the value allows it.
+
+    Raises InputError for a tensor on another device, one that requires a gradient, and a value
+    that gives no array.
+    """
+    if isinstance(value, np.ndarray):
+        return value
+    if getattr(value, "requires_grad", False) is True:
+        raise InputError(
+            f"Expected {name!r} without a gradient, got a {type(value).__name__} that requires "
+            f"one: give {name}.detach()"
+        )
+    try:
+        _check_device(name, value)
+        if _is_torch_bfloat16(value):  # neither NumPy nor its DLPack knows the type
+            return value.view(sys.modules["torch"].int16).numpy().view(ml_dtypes.bfloat16)
+        if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
+            return np.from_dlpack(value)
+        return np.asarray(value)
+    except InputError:
+        raise
+    except Exception as error:  # whatever another library raises where it has no array to give
+        raise InputError(
+            f"Expected an array for {name!r}, got a {type(value).__name__} that gives none: {error}"
+        ) from None
+
+
+def _check_device(name: str, value: Any) -> None:
+    if not hasattr(value, "__dlpack_device__"):
+        return
+    kind, number = value.__dlpack_device__()
+    if kind not in _HOST_DEVICES:
+        device = _DEVICES.get(int(kind), f"DLPack's type {int(kind)}")
+        raise InputError(
+            f"Expected {name!r} in the CPU's memory, got a {type(value).__name__} on device "
+            f"{number} ({device}): copy it first, with {name}.cpu() in torch, {name}.get() in CuPy"
+        )
+
+
+def _is_torch_bfloat16(value: Any) -> bool:
+    torch = sys.modules.get("torch")  # whoever gives a tensor has imported it
+    return torch is not None and getattr(value, "dtype", None) is torch.bfloat16
+
+
+def as_input(name: str, array: np.ndarray, spec: TensorSpec) -> np.ndarray:
+    """The array in the spec's shape and dtype; the array itself where it has them.
 
     The cast is lossless or refused: an integer must fit (exactly, where it becomes a float), and a
     float must not become an integer. The exception is float64 to float32, which rounds. Raises
     InputError.
     """
-    array = np.asarray(value)
     if array.shape != spec.shape:
         raise InputError(f"Expected {spec} for {name!r}, got shape {list(array.shape)}")
     target = spec.dtype.numpy

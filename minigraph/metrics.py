@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from minigraph.data.labels import VOID_LABEL, check_void, find_illegal, legal_text, place_text
+from minigraph.display import scores_html
 
 Array = np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class ClassScore:
+    """One class of a `ConfusionMatrix`. Scores are shares of 1, or NaN."""
+
+    name: str
+    places: int  # whose truth is this class
+    share: float  # of all counted places
+    accuracy: float  # recall
+    iou: float
+    absent: bool  # from truth and prediction alike: left out of the mean IoU
 
 
 class ConfusionMatrix:
@@ -148,6 +162,19 @@ class ConfusionMatrix:
         """Classes in neither truth nor prediction, which `mean_iou` leaves out."""
         absent = (self.counts.sum(axis=0) + self.counts.sum(axis=1)) == 0
         return tuple(name for name, gone in zip(self.class_names, absent, strict=True) if gone)
+
+    def per_class(self) -> tuple[ClassScore, ...]:
+        """The scores of each class, in order."""
+        true, absent = self.counts.sum(axis=1), set(self.absent_classes)
+        share = true / max(self.counted, 1)
+        rows = zip(self.class_names, true, share, self.class_accuracy, self.iou, strict=True)
+        return tuple(
+            ClassScore(name, int(places), float(part), float(recall), float(iou), name in absent)
+            for name, places, part, recall, iou in rows
+        )
+
+    def _repr_html_(self) -> str:
+        return scores_html(self)
 
     def __str__(self) -> str:
         """A table of the scores per class, and the totals."""

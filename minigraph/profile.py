@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from minigraph.backend import Slot
 from minigraph.compiler import Compiled
+from minigraph.display import op_label, profile_html
 from minigraph.ir.spec import TensorSpec
 
 
@@ -61,6 +62,9 @@ class Profile:
 
     __str__ = table
 
+    def _repr_html_(self) -> str:
+        return profile_html(self)
+
 
 def make_profile(compiled: Compiled, times: Sequence[Sequence[float]]) -> Profile:
     """Rows from the seconds of each step in each run."""
@@ -72,7 +76,7 @@ def make_profile(compiled: Compiled, times: Sequence[Sequence[float]]) -> Profil
         rows.append(
             ProfileRow(
                 name=step.name,
-                op=_op_label(step.op),
+                op=op_label(step.op),
                 algorithm=step.algorithm.name,
                 seconds=seconds,
                 flops=cost.flops,
@@ -85,10 +89,3 @@ def make_profile(compiled: Compiled, times: Sequence[Sequence[float]]) -> Profil
 
 def _specs(slots: Sequence[Slot]) -> list[TensorSpec]:
     return [slot.spec for slot in slots]
-
-
-def _op_label(op: object) -> str:
-    body = getattr(op, "body", None)
-    if body is None:
-        return type(op).__name__
-    return "+".join(type(instruction.op).__name__ for instruction in body.instructions)

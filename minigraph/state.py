@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 
 from minigraph.backend import Backend, Store
+from minigraph.display import state_html
 from minigraph.initializers import generator_for
-from minigraph.ir.errors import StateError
+from minigraph.inputs import as_array
+from minigraph.ir.errors import InputError, StateError
 from minigraph.ir.graph import Graph, Role
 from minigraph.ir.spec import DType, TensorSpec
 
@@ -19,7 +21,8 @@ class ModelState(MutableMapping[str, np.ndarray]):
     """The state of one model, shared by all its executables.
 
     ``state[name]`` gives a copy, ``state[name] = array`` writes (cast to the variable's dtype; the
-    shape must fit). Variables come with the graphs that use them and cannot be deleted.
+    shape must fit; a tensor of another library will do, as for inputs). Variables come with the
+    graphs that use them and cannot be deleted.
     """
 
     def __init__(self, backend: Backend, seed: int) -> None:
@@ -76,7 +79,10 @@ class ModelState(MutableMapping[str, np.ndarray]):
 
     def __setitem__(self, name: str, value: Any) -> None:
         spec = self.spec(name)
-        array = np.asarray(value)
+        try:
+            array = as_array(name, value)
+        except InputError as error:
+            raise StateError(str(error)) from None
         if array.shape != spec.shape:
             raise StateError(
                 f"Expected shape {list(spec.shape)} for {name!r}, got {list(array.shape)}"
@@ -97,6 +103,13 @@ class ModelState(MutableMapping[str, np.ndarray]):
 
     def __len__(self) -> int:
         return len(self.store.specs())
+
+    def __repr__(self) -> str:
+        size = sum(spec.nbytes for spec in self.store.specs().values())
+        return f"<ModelState: {len(self)} variables, {size:,} bytes>"
+
+    def _repr_html_(self) -> str:
+        return state_html(self)
 
     def parameters(self) -> dict[str, np.ndarray]:
         """Copies of all parameters, trainable and frozen, by name."""

@@ -222,7 +222,7 @@ def test_casts_without_loss():
         ({"x": np.full((2, 3), 2**24 + 1)}, r"got int64: the cast would lose values"),
         ({"x": np.zeros((2, 3), np.complex64)}, r"got complex64"),
         ({"x": [["a", "b", "c"]] * 2}, r"Expected float32\[2,3\] for 'x', got <U1"),
-        ({"x": [[1.0, 2.0], [3.0]]}, r"Expected float32\[2,3\] for 'x', got no array"),
+        ({"x": [[1.0, 2.0], [3.0]]}, r"Expected an array for 'x', got a list that gives none"),
         ({"x": None}, r"Expected 2 axes for 'x'"),
     ],
 )  # fmt: skip

@@ -21,14 +21,14 @@ HEAVY = {
 """May be imported inside a function: they cost more than all of minigraph's own modules."""
 
 CORE = {
-    "algorithms", "api", "autodiff", "backend", "compiler", "executable", "explain", "initializers",
-    "inputs", "ir", "layers", "lower", "memory", "ops", "optimizers", "passes", "profile", "replay",
-    "receptive_field", "schedule", "schedules", "serialization", "state", "testing", "whole_file",
-    "windows",
+    "algorithms", "api", "autodiff", "backend", "compiler", "display", "executable", "explain",
+    "initializers", "inputs", "ir", "layers", "lower", "memory", "ops", "optimizers", "passes",
+    "profile", "receptive_field", "replay", "schedule", "schedules", "serialization", "state",
+    "testing", "whole_file", "windows",
 }  # fmt: skip
 PRACTICAL = {"training", "data", "report", "cli", "metrics", "model_card", "prediction"}
 LAYERS = [
-    {"ir", "whole_file"},
+    {"ir", "whole_file", "display"},
     {"ops"},
     {"initializers", "backend", "schedules"},
     {"passes", "autodiff", "layers", "schedule", "algorithms", "memory", "lower", "optimizers",

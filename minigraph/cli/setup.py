@@ -10,7 +10,7 @@ import numpy as np
 from minigraph import schedules
 from minigraph.cli.settings import Settings
 from minigraph.data import (
-    ArrayDataset,
+    Dataset,
     ColourJitter,
     Compose,
     RandomCrop,
@@ -48,7 +48,7 @@ def check_settings(settings: Settings) -> None:
     make_optimizer(settings)
 
 
-def make_datasets(settings: Settings) -> tuple[ArrayDataset, ArrayDataset]:
+def make_datasets(settings: Settings) -> tuple[Dataset, Dataset]:
     """The training and the held-out set."""
     given = {
         "crop": pair("--crop", settings.crop),
@@ -62,7 +62,7 @@ def make_datasets(settings: Settings) -> tuple[ArrayDataset, ArrayDataset]:
     return open_dataset(settings.data, seed=settings.seed, **chosen)
 
 
-def make_augmentation(settings: Settings, dataset: ArrayDataset) -> Augmentation | None:
+def make_augmentation(settings: Settings, dataset: Dataset) -> Augmentation | None:
     """Scale, crop, flip, colours, in this order; None if there is nothing to change."""
     void = 255 if dataset.void_label is None else dataset.void_label
     steps: list[Augmentation] = []
@@ -83,7 +83,7 @@ def make_augmentation(settings: Settings, dataset: ArrayDataset) -> Augmentation
     return Compose(steps) if len(steps) > 1 else (steps or [None])[0]
 
 
-def make_class_weights(settings: Settings, dataset: ArrayDataset) -> Sequence[float] | None:
+def make_class_weights(settings: Settings, dataset: Dataset) -> Sequence[float] | None:
     """One weight per class, or None."""
     if settings.class_weights is None:
         return None
@@ -157,7 +157,7 @@ def _range(option: str, text: str) -> tuple[float, float]:
         raise ValueError(f"Expected {option} LOW-HIGH such as 0.5-2, got {text!r}") from None
 
 
-def _check_void(what: str, dataset: ArrayDataset) -> None:
+def _check_void(what: str, dataset: Dataset) -> None:
     """Area that no image covers has to be void."""
     if dataset.is_segmentation and dataset.void_label is None:
         raise ValueError(

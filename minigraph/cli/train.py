@@ -25,7 +25,7 @@ from minigraph.cli.setup import (
     make_schedule,
     training_size,
 )
-from minigraph.data import ArrayDataset
+from minigraph.data import Dataset
 from minigraph.training import (
     Callback,
     EarlyStopping,
@@ -302,8 +302,8 @@ def _go_on(folder: RunFolder) -> str:
 def _announce(
     settings: Settings,
     step: mg.Executable,
-    training: ArrayDataset,
-    validation: ArrayDataset,
+    training: Dataset,
+    validation: Dataset,
     console: Console,
 ) -> None:
     parameters = sum(array.size for array in step.state.parameters().values())
@@ -316,7 +316,7 @@ def _announce(
     )
 
 
-def _check(settings: Settings, training: ArrayDataset) -> None:
+def _check(settings: Settings, training: Dataset) -> None:
     recipe = RECIPES[settings.model]
     if recipe.segmentation != training.is_segmentation:
         wanted, got = ("a mask", "one label") if recipe.segmentation else ("one label", "a mask")

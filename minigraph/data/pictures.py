@@ -107,11 +107,16 @@ def check_mask_header(header: Header, path: Path) -> None:
         )
 
 
-def read_image(path: Path, channels: int) -> Array:
-    """uint8 ``(channels, H, W)``."""
+def open_image(path: Path) -> Image.Image:
+    """The decoded picture, grey or coloured of 8 bits a channel."""
     with _open(path) as image:
         check_image_header(_header(image), path)
-        pixels = np.asarray(_decode(image, path).convert(CHANNEL_MODES[channels]))
+        return _decode(image, path)
+
+
+def read_image(path: Path, channels: int) -> Array:
+    """uint8 ``(channels, H, W)``."""
+    pixels = np.asarray(open_image(path).convert(CHANNEL_MODES[channels]))
     return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
 
 

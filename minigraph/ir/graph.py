@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from minigraph.display import graph_html
 from minigraph.ir.attributes import format_fields
 from minigraph.ir.location import Location
 from minigraph.ir.op import Op
@@ -197,6 +198,15 @@ class Graph:
         lines += [f"  output {name} = %{value.name}" for name, value in self.outputs.items()]
         lines += [f"  update %{name} = %{value.name}" for name, value in self.updates.items()]
         return "\n".join(["graph {", *lines, "}"])
+
+    def __repr__(self) -> str:
+        return (
+            f"<Graph: {len(self.inputs)} inputs, {len(self.state)} state variables, "
+            f"{len(self.nodes)} nodes, {len(self.outputs)} outputs, {len(self.updates)} updates>"
+        )
+
+    def _repr_html_(self) -> str:
+        return graph_html(self)
 
 
 def interface(graph: Graph) -> tuple[Mapping[str, Any], ...]:

@@ -25,12 +25,17 @@ class PassReport:
     added: dict[str, int]
     seconds: float
 
-    def __str__(self) -> str:
+    @property
+    def changes(self) -> str:
+        """What went and what came: "-2 Relu, +2 Fused"."""
         changes = [f"-{n} {op}" for op, n in self.removed.items()]
         changes += [f"+{n} {op}" for op, n in self.added.items()]
+        return ", ".join(changes) or "no change"
+
+    def __str__(self) -> str:
         return (
             f"{self.name}: {self.nodes_before} -> {self.nodes_after} nodes "
-            f"in {self.seconds * 1e3:.1f} ms ({', '.join(changes) or 'no change'})"
+            f"in {self.seconds * 1e3:.1f} ms ({self.changes})"
         )
 
 

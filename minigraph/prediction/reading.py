@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from minigraph.data.pictures import CHANNEL_MODES, IMAGE_MODES, open_picture
+from minigraph.data.pictures import CHANNEL_MODES, IMAGE_MODES, open_image
 
 Array = np.ndarray
 Picture = str | Path | Image.Image | Array
@@ -22,7 +22,7 @@ def read_picture(picture: Picture, channels: int) -> Array:
     """
     if isinstance(picture, np.ndarray):
         return _as_array(_from_array(picture), channels)
-    image = picture if isinstance(picture, Image.Image) else open_picture(Path(picture))
+    image = picture if isinstance(picture, Image.Image) else open_image(Path(picture))
     where = "" if isinstance(picture, Image.Image) else f": {picture}"
     if image.mode not in IMAGE_MODES:
         raise ValueError(

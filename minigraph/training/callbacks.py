@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import minigraph as mg
-from minigraph.data import ArrayDataset
+from minigraph.data import Dataset
 from minigraph.training.evaluation import Evaluation
 from minigraph.training.history import History, Record, sign_of
 from minigraph.whole_file import write_whole
@@ -29,8 +29,8 @@ class Training:
 
     step: mg.Executable
     model: mg.Executable | None
-    train: ArrayDataset
-    validation: ArrayDataset | None
+    train: Dataset
+    validation: Dataset | None
     epochs: int
     steps: int
     evaluation: Evaluation | None = None

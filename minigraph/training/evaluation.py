@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import minigraph as mg
-from minigraph.data import ArrayDataset, batches
+from minigraph.data import Dataset, batches
 from minigraph.metrics import ConfusionMatrix
 from minigraph.training.history import Record
 
@@ -43,7 +43,7 @@ def score_name(segmentation: bool) -> str:
 
 def evaluate(
     model: mg.Executable,
-    dataset: ArrayDataset,
+    dataset: Dataset,
     batch_size: int | None = None,
     *,
     on_batch: Callable[[], None] | None = None,

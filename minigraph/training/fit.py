@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 import minigraph as mg
-from minigraph.data import ArrayDataset, batches, prefetch
+from minigraph.data import Dataset, batches, prefetch
 from minigraph.data.batches import Augmentation, Batch
 from minigraph.optimizers import LEARNING_RATE
 from minigraph.schedules import Schedule
@@ -32,8 +32,8 @@ class TrainingError(mg.MinigraphError):
 
 def fit(
     step: mg.Executable,
-    train: ArrayDataset,
-    validation: ArrayDataset | None = None,
+    train: Dataset,
+    validation: Dataset | None = None,
     *,
     epochs: int,
     model: mg.Executable | None = None,
@@ -242,8 +242,8 @@ def _shown(choice: Callable | None) -> str:
 
 def _check(
     step: mg.Executable,
-    train: ArrayDataset,
-    validation: ArrayDataset | None,
+    train: Dataset,
+    validation: Dataset | None,
     model: mg.Executable | None,
     epochs: int,
     checkpoint: str | Path | None,

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 import minigraph as mg
-from minigraph.data import ArrayDataset, batches
+from minigraph.data import Dataset, batches
 from minigraph.model_card import ModelCard
 from minigraph.report import (
     classification_picture,
@@ -100,7 +100,7 @@ class RunFolder(Callback):
         best = mg.load(self.model, outputs=["prediction"])
         self._draw_predictions(best, self._training.validation)
 
-    def _draw_predictions(self, model: mg.Executable, dataset: ArrayDataset) -> None:
+    def _draw_predictions(self, model: mg.Executable, dataset: Dataset) -> None:
         """Draw some predictions beside the truth: pictures spread evenly over the data set."""
         count = min(SHOWN_PICTURES[dataset.is_segmentation], len(dataset))
         shown = dataset.subset(np.linspace(0, len(dataset) - 1, count).round().astype(int))

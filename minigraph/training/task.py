@@ -9,7 +9,7 @@ import numpy as np
 
 import minigraph as mg
 from minigraph import Tensor
-from minigraph.data import ArrayDataset
+from minigraph.data import Dataset
 from minigraph.model_card import ModelCard
 from minigraph.optimizers import Optimizer
 
@@ -34,7 +34,7 @@ class LabelTask:
 
     @classmethod
     def for_dataset(
-        cls, network: Network, dataset: ArrayDataset, class_weights: Sequence[float] | None = None
+        cls, network: Network, dataset: Dataset, class_weights: Sequence[float] | None = None
     ) -> LabelTask:
         """The task that a data set poses, normalised by its own mean and standard deviation."""
         mean, std = dataset.channel_statistics()
@@ -52,7 +52,7 @@ class LabelTask:
 
     def compile(
         self,
-        dataset: ArrayDataset,
+        dataset: Dataset,
         *,
         batch_size: int,
         optimizer: Optimizer,
@@ -84,7 +84,7 @@ class LabelTask:
         return step, model
 
 
-def card_of(dataset: ArrayDataset, size: tuple[int, int] | None = None) -> ModelCard:
+def card_of(dataset: Dataset, size: tuple[int, int] | None = None) -> ModelCard:
     """What a model that was trained on a data set says of itself; ``size`` as in training."""
     channels, height, width = dataset.image_shape
     height, width = size or (height, width)
