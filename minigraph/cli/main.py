@@ -9,6 +9,7 @@ from rich.console import Console
 
 from minigraph.cli.datasets import datasets
 from minigraph.cli.doctor import doctor
+from minigraph.cli.evaluate import evaluate
 from minigraph.cli.inspect import inspect
 from minigraph.cli.models import models
 from minigraph.cli.predict import predict
@@ -17,13 +18,14 @@ from minigraph.ir.errors import MinigraphError
 
 app = typer.Typer(
     name="minigraph",
-    help="Train and inspect: deep learning with convolutional networks.",
+    help="Train, evaluate, predict and inspect: deep learning with convolutional networks.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     epilog="Shell completion: minigraph --install-completion",
 )
 app.command()(train)
 app.command()(predict)
+app.command()(evaluate)
 app.command()(inspect)
 app.command()(models)
 app.command()(datasets)

@@ -10,9 +10,9 @@ import numpy as np
 from minigraph import schedules
 from minigraph.cli.settings import Settings
 from minigraph.data import (
-    Dataset,
     ColourJitter,
     Compose,
+    Dataset,
     RandomCrop,
     RandomScale,
     inverse_frequency_weights,
@@ -50,16 +50,16 @@ def check_settings(settings: Settings) -> None:
 
 def make_datasets(settings: Settings) -> tuple[Dataset, Dataset]:
     """The training and the held-out set."""
-    given = {
-        "crop": pair("--crop", settings.crop),
-        "size": pair("--size", settings.size),
-        "channels": settings.channels,
-        "class_names": settings.class_names,
-        "void_label": settings.void_label,
-        "held_out": settings.held_out,
-    }
-    chosen = {name: value for name, value in given.items() if value is not None}
-    return open_dataset(settings.data, seed=settings.seed, **chosen)
+    return open_dataset(
+        settings.data,
+        crop=pair("--crop", settings.crop),
+        size=pair("--size", settings.size),
+        channels=settings.channels,
+        class_names=settings.class_names,
+        void_label=settings.void_label,
+        held_out=settings.held_out,
+        seed=settings.seed,
+    )
 
 
 def make_augmentation(settings: Settings, dataset: Dataset) -> Augmentation | None:

@@ -8,26 +8,18 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import numpy as np
-
 import minigraph as mg
-from minigraph.data import Dataset, batches
 from minigraph.model_card import ModelCard
-from minigraph.report import (
-    classification_picture,
-    plot_curves,
-    read_records,
-    segmentation_picture,
-)
+from minigraph.report import plot_curves, write_summary
 from minigraph.training.callbacks import Callback, JsonLog, Training
 from minigraph.training.evaluation import score_name
 from minigraph.training.history import History
+from minigraph.training.pictures import draw_model
 from minigraph.whole_file import remove_unfinished, write_whole
 
 SETTINGS, METRICS, CHECKPOINT = "settings.json", "metrics.jsonl", "checkpoint.safetensors"
 MODEL = "model.safetensors"
-CURVES, PREDICTIONS = "curves.png", "predictions.png"
-SHOWN_PICTURES = {True: 4, False: 32}  # segmentation or not
+CURVES = "curves.png"
 
 
 class RunFolder(Callback):
@@ -93,26 +85,10 @@ class RunFolder(Callback):
         self._training.step.save(self.model, self.card.to_metadata())
 
     def on_end(self, history: History) -> None:
-        """Draw the curves, and what the best model predicts."""
+        """Draw the curves and, unless interrupted, what the best model makes of held-out images."""
         if not self.model.exists() or self._training.validation is None:
             return
-        plot_curves(read_records(self.path / METRICS), self.path / CURVES)
-        best = mg.load(self.model, outputs=["prediction"])
-        self._draw_predictions(best, self._training.validation)
-
-    def _draw_predictions(self, model: mg.Executable, dataset: Dataset) -> None:
-        """Draw some predictions beside the truth: pictures spread evenly over the data set."""
-        count = min(SHOWN_PICTURES[dataset.is_segmentation], len(dataset))
-        shown = dataset.subset(np.linspace(0, len(dataset) - 1, count).round().astype(int))
-        (batch,) = batches(shown, count)
-        predicted = model(image=batch["image"])["prediction"]
-        if dataset.is_segmentation:
-            picture = segmentation_picture(
-                shown.images, shown.labels, predicted, dataset.class_names,
-                void_label=dataset.void_label,
-            )  # fmt: skip
-        else:
-            picture = classification_picture(
-                shown.images, shown.labels, predicted, dataset.class_names
-            )
-        picture.save(self.path / PREDICTIONS)
+        plot_curves(self.path / METRICS, self.path / CURVES)
+        if not history.interrupted:
+            draw_model(self.model, self._training.validation, self.path)
+        write_summary(self.path)

@@ -12,6 +12,7 @@ from minigraph import Tensor
 from minigraph.data import Dataset
 from minigraph.model_card import ModelCard
 from minigraph.optimizers import Optimizer
+from minigraph.training.evaluation import void_of
 
 Network = Callable[[Tensor], Tensor]
 """Images (N,C,H,W) to logits (N,K) or (N,K,H,W)."""
@@ -39,7 +40,7 @@ class LabelTask:
         """The task that a data set poses, normalised by its own mean and standard deviation."""
         mean, std = dataset.channel_statistics()
         floor = [max(value, 1e-3) for value in std]  # a channel of one value stays finite
-        return cls(network, mean, floor, dataset.void_label, class_weights)
+        return cls(network, mean, floor, void_of(dataset), class_weights)
 
     def __call__(self, image: Tensor, label: Tensor) -> dict[str, Tensor]:
         mean = np.asarray(self.mean, np.float32).reshape(1, -1, 1, 1)

@@ -20,6 +20,8 @@ from typer.testing import CliRunner
 import minigraph as mg
 from minigraph.cli.main import app, main
 from minigraph.data import FASHION_MNIST_CLASSES, generate_shapes
+from minigraph.model_card import ModelCard
+from minigraph.training import LabelTask
 
 RUNNER = CliRunner()
 
@@ -71,7 +73,9 @@ def test_train_leaves_a_complete_run_folder(camvid_like: Path, tmp_path: Path) -
     assert 0.0 <= records[-1]["val_mean_iou"] <= records[-1]["val_pixel_accuracy"] <= 1.0
     assert json.loads((folder / "settings.json").read_text())["crop"] == "32x40"
     assert Image.open(folder / "predictions.png").size[0] > 3 * 40
-    assert Image.open(folder / "curves.png").size[0] > 100
+    for name in ("curves", "confusion", "filters", "feature-maps"):
+        assert Image.open(folder / f"{name}.png").size[0] > 100
+    assert "data:image/png;base64" in (folder / "report.html").read_text()
     model = mg.load(folder / "model.safetensors", outputs=["prediction"])
     predicted = model(image=np.zeros((1, 3, 32, 16), np.float32))["prediction"]
     assert predicted.shape == (1, 32, 16)
@@ -121,6 +125,42 @@ def test_a_run_can_be_given_more_epochs(camvid_like: Path, tmp_path: Path) -> No
         "train", "--resume", runs / "unet-street", "--base", 4
     )
     assert "settings.json" in refused("train", "--resume", tmp_path)
+
+
+def test_a_saved_model_is_scored_from_its_file_alone(camvid_like: Path, tmp_path: Path) -> None:
+    """Images of 36x40 for a network that takes multiples of 8: the rest is mirrored, and void."""
+    runs = tmp_path / "runs"
+    run("train", "unet", "--data", camvid_like, "--random-crop", "32x32", "--base", 2, "--depth", 3,
+        "--epochs", 1, "--batch-size", 4, "--runs", runs)  # fmt: skip
+    folder = runs / "unet-street"
+    (record,) = (json.loads(line) for line in (folder / "metrics.jsonl").open())
+    (tmp_path / "alone").mkdir()
+    alone = tmp_path / "alone" / "any.safetensors"
+    alone.write_bytes((folder / "model.safetensors").read_bytes())
+    for arguments in ((folder,), (alone, "--data", camvid_like, "--output", tmp_path / "scores")):
+        output = run("evaluate", *arguments)
+        assert f"accuracy {100 * record['val_pixel_accuracy']:.2f} %" in output
+        assert f"loss {record['val_loss']:.4f}" in output
+    for name in ("scores.csv", "confusion.png", "predictions.png"):
+        assert (tmp_path / "scores" / name).read_bytes() == (folder / name).read_bytes()
+    assert "--data" in refused("evaluate", alone)
+    assert "got masks" in refused("evaluate", classifier(tmp_path), "--data", "shapes")
+
+
+def classifier(tmp_path: Path) -> Path:
+    card = ModelCard(False, ("a", "b"), None, (3, 8, 8), "letters")
+    step = mg.compile(
+        LabelTask(lambda x: mg.dense(mg.flatten(x), 2), [0.0] * 3, [1.0] * 3, None),
+        {"image": "float32[2,3,8,8]", "label": "int32[2]"},
+    )
+    step.save(tmp_path / "classifier.safetensors", card.to_metadata())
+    return tmp_path / "classifier.safetensors"
+
+
+def test_models_lists_all_networks() -> None:
+    output = run("models")
+    for text in ("unet", "small-classifier", "lenet", "61,706"):
+        assert text in output
 
 
 def test_ctrl_c_ends_a_run_with_130_and_says_how_to_go_on(
@@ -223,6 +263,7 @@ def test_doctor_lists_versions_and_backends() -> None:
         (["train", "unet", "--random-scale", "big"], "LOW-HIGH"),
         (["train", "unet", "--freeze", "nobody*"], "'nobody*'"),
         (["train", "unet", "--random-crop", "20x20"], "divisible by 8"),
+        (["evaluate", "nothing.safetensors"], "nothing.safetensors"),
         (["train", "unet", "--config", "none.json"], "none.json"),
         (["inspect", "nothing.safetensors"], "nothing.safetensors"),
         (["inspect", "unet", "--image", "3"], "NxCxHxW"),
