@@ -99,7 +99,7 @@ def find_folder(name: str | Path) -> Path:
     """The folder of that name, or of the downloaded set. Raises FileNotFoundError otherwise."""
     if Path(name).is_dir():
         return Path(name)
-    if name in DOWNLOADS:
+    if str(name) in DOWNLOADS:
         folder = find_download(str(name))
         if folder is not None:
             return folder
