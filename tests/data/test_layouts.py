@@ -304,3 +304,10 @@ def test_camvid_without_a_held_out_part_is_divided(tmp_path):
     mask_folder(tmp_path, 5, ("train", "trainannot"))
     train, held = open_dataset(tmp_path)
     assert (len(train), len(held), train.classes, train.void_label) == (4, 1, 11, 11)
+
+
+def test_the_folder_that_one_is_in_is_called_by_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(mask_folder(tmp_path / "cells", 3))
+    train, _ = open_dataset(".")
+    assert train.name == "cells (first 2 of 3)"
+    assert "array" not in repr(train) and train.name in repr(train)
