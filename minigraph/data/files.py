@@ -143,7 +143,7 @@ class FileDataset:
         return ArrayDataset(images, labels, self.class_names, self.void_label, self.name)
 
     def problems(self) -> list[str]:
-        """One line for each file that cannot be used; every file is read."""
+        """One line for each picture that, with its mask, cannot be used; all of them are read."""
 
         def problem(sample: Sample) -> str | None:
             try:
