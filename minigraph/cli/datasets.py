@@ -31,7 +31,9 @@ def datasets(
         str | None, typer.Argument(help="A folder, 'shapes', or a set that can be downloaded.")
     ] = None,
     fetch: Annotated[bool, typer.Option("--download", help="Fetch a well-known set.")] = False,
-    check: Annotated[bool, typer.Option(help="Read every file; say all that is wrong.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Read every file; say all that is wrong.")
+    ] = False,
     crop: Annotated[str | None, typer.Option(help="Keep HEIGHTxWIDTH of each image.")] = None,
     size: Annotated[
         str | None, typer.Option(help="Resize to (with masks: put in a frame of) HEIGHTxWIDTH.")

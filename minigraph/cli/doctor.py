@@ -15,7 +15,7 @@ import minigraph as mg
 from minigraph.backend import Refused, backend_names, find_backend
 
 _PACKAGES = ("numpy", "ml_dtypes", "networkx", "safetensors", "pillow", "rich", "typer",
-             "threadpoolctl", "matplotlib")  # fmt: skip
+             "threadpoolctl", "pooch", "matplotlib")  # fmt: skip
 
 
 def doctor() -> None:

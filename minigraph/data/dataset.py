@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -93,8 +93,8 @@ class ArrayDataset:
             neither a class nor void.
     """
 
-    images: Array
-    labels: Array
+    images: Array = field(repr=False)
+    labels: Array = field(repr=False)
     class_names: tuple[str, ...]
     void_label: int | None = None
     name: str = "dataset"

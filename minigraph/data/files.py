@@ -6,9 +6,9 @@ and checked when they are fetched, and are the same bits then as in memory.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
@@ -36,7 +36,7 @@ Report = Callable[[Exception], None]
 """Is told what is wrong with a file. If it returns, the file is left out."""
 
 WORKERS = 4
-PIECE = 256  # files that are read between two looks at Ctrl-C
+PIECE = 256  # files that wait for a thread at a time
 
 
 def raise_problem(problem: Exception) -> NoReturn:
@@ -69,10 +69,10 @@ class FileDataset:
         workers: threads that decode the files of one fetch.
 
     Raises:
-        ValueError: there is no picture, or void is among the classes.
+        ValueError: there is no picture or no worker, or void is among the classes.
     """
 
-    samples: tuple[Sample, ...]
+    samples: tuple[Sample, ...] = field(repr=False)
     framing: Framing
     channels: int
     class_names: tuple[str, ...]
@@ -86,6 +86,8 @@ class FileDataset:
         check_void(self.void_label, self.classes, f"data set '{self.name}'")
         if not self.samples:
             raise ValueError(f"Expected at least one picture, got none in data set '{self.name}'")
+        if self.workers < 1:
+            raise ValueError(f"Expected workers of at least 1, got {self.workers}")
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -137,15 +139,11 @@ class FileDataset:
 
     def in_memory(self) -> ArrayDataset:
         """The same data set with all pictures and labels read and kept."""
-        images = np.empty((len(self), *self.image_shape), np.uint8)
-        labels = self._empty_labels(len(self))
-        for first in range(0, len(self), PIECE):
-            piece = slice(first, first + PIECE)
-            images[piece], labels[piece] = self.fetch(piece)
+        images, labels = self.fetch(slice(None))
         return ArrayDataset(images, labels, self.class_names, self.void_label, self.name)
 
     def problems(self) -> list[str]:
-        """One line for each file that cannot be used; every file is read."""
+        """One line for each picture that, with its mask, cannot be used; all of them are read."""
 
         def problem(sample: Sample) -> str | None:
             try:
@@ -262,8 +260,9 @@ def _kind(header: Header) -> str:
 
 
 def in_threads(
-    function: Callable[[Item], Result], items: Iterable[Item], workers: int
+    function: Callable[[Item], Result], items: Sequence[Item], workers: int
 ) -> Iterator[Result]:
     """Results in the order of the items; the error of the first item that has one is raised."""
     with ThreadPoolExecutor(workers) as pool:
-        yield from pool.map(function, items)
+        for first in range(0, len(items), PIECE):
+            yield from pool.map(function, items[first : first + PIECE])

@@ -22,16 +22,11 @@ from minigraph.data.hold_out import hold_out_block, hold_out_of_each_class
 from minigraph.data.idx import FASHION_MNIST_CLASSES, MNIST_CLASSES, load_idx_classification
 from minigraph.data.label_names import choose_classes, read_class_list
 from minigraph.data.labels import VOID_LABEL
+from minigraph.data.mask_folders import Pairs, camvid_pairs, held_out_folder, mask_pairs
 from minigraph.data.pictures import Size, check_size, is_picture
 from minigraph.data.voc import VOC_SIZE, open_voc_splits
 
 Parts = tuple[Dataset, Dataset]
-Pairs = dict[str, tuple[Path, Path]]
-"""Folder of pictures and folder of masks of each part; "" if the set is not divided."""
-
-IMAGE_FOLDERS = ("images", "image", "img")
-MASK_FOLDERS = ("masks", "mask", "labels", "label", "annotations")
-HELD_OUT_FOLDERS = ("val", "test")
 
 
 @dataclass(frozen=True)
@@ -124,64 +119,12 @@ def _open_voc(folder: Path, options: Options, report: Report) -> Parts:
 # --- pictures with masks --------------------------------------------------------------------------
 
 
-def _camvid_pairs(root: Path) -> Pairs:
-    """CamVid: masks in a folder named like that of the pictures, and `annot`."""
-    if not ((root / "train").is_dir() and (root / "trainannot").is_dir()):
-        return {}
-    parts = ("train", *_held_out_folder(root))
-    return {part: (root / part, root / f"{part}annot") for part in parts}
-
-
-def _mask_pairs(root: Path) -> Pairs:
-    """`images` and `masks` in the root, with parts in them or in folders of the parts."""
-    if (pair := _pair(root)) is not None:
-        images, masks = pair
-        if not (images / "train").is_dir():
-            return {"": pair}
-        parts = ("train", *_held_out_folder(images))
-        return {part: (images / part, masks / part) for part in parts}
-    if (train := _pair(root / "train")) is None:
-        return {}
-    pairs = {"train": train}
-    for part in _held_out_folder(root):
-        pair = _pair(root / part)
-        if pair is None:
-            raise FileNotFoundError(
-                f"Expected folders of pictures and masks as in {root / 'train'}, got none: "
-                f"{root / part}"
-            )
-        pairs[part] = pair
-    return pairs
-
-
-def _pair(folder: Path) -> tuple[Path, Path] | None:
-    """The folders of pictures and of masks in a folder; None unless it has both."""
-    found = []
-    for names in (IMAGE_FOLDERS, MASK_FOLDERS):
-        there = [folder / name for name in names if (folder / name).is_dir()]
-        found.append(there)
-    if not all(found):
-        return None
-    for there in found:
-        if len(there) > 1:
-            raise ValueError(
-                f"Expected one folder of its kind, got {' and '.join(map(str, there))}: rename "
-                f"the one that is not meant"
-            )
-    return found[0][0], found[1][0]
-
-
-def _held_out_folder(root: Path) -> tuple[str, ...]:
-    """The name of the held-out part in a tuple; an empty one if there is none."""
-    return tuple(name for name in HELD_OUT_FOLDERS if (root / name).is_dir())[:1]
-
-
 def _open_camvid(folder: Path, options: Options, report: Report) -> Parts:
-    return _open_pairs(folder, _camvid_pairs(folder), options, report, CAMVID_CLASSES)
+    return _open_pairs(folder, camvid_pairs(folder), options, report, CAMVID_CLASSES)
 
 
 def _open_masks(folder: Path, options: Options, report: Report) -> Parts:
-    return _open_pairs(folder, _mask_pairs(folder), options, report, None)
+    return _open_pairs(folder, mask_pairs(folder), options, report, None)
 
 
 def _open_pairs(
@@ -199,8 +142,10 @@ def _open_pairs(
     ]
     parts = _divide(parts, options, hold_out_block)
     names, void_label = options.class_names or read_class_list(root), options.void_label
-    if names is None and usual_names is not None:
-        names, void_label = usual_names, CAMVID_VOID_LABEL if void_label is None else void_label
+    if usual_names is not None:  # CamVid, by other names perhaps
+        names = names or usual_names
+        if void_label is None and len(names) == len(usual_names):
+            void_label = CAMVID_VOID_LABEL
     masks = [s.label for _, samples in parts for s in samples if isinstance(s.label, Path)]
     names, void_label = choose_classes(masks, names, void_label, root, report)
     if options.size is not None and void_label is None:
@@ -238,7 +183,7 @@ def _open_classes(folder: Path, options: Options, report: Report) -> Parts:
     if _has_class_folders(train_root):
         names, samples = list_classes(train_root, names or tuple(class_folders(train_root)))
         parts = [(f"{folder.name}/train", samples)]
-        for part in _held_out_folder(folder):
+        for part in held_out_folder(folder):
             _, samples = list_classes(folder / part, names)
             parts.append((f"{folder.name}/{part}", samples))
     else:
@@ -292,7 +237,7 @@ LAYOUTS = (
         "CamVid",
         "train, trainannot; val (or test), valannot",
         ("crop", "size", "channels", "class_names", "void_label", "held_out"),
-        lambda folder: bool(_camvid_pairs(folder)),
+        lambda folder: bool(camvid_pairs(folder)),
         _open_camvid,
     ),
     Layout(
@@ -300,7 +245,7 @@ LAYOUTS = (
         "images and masks; or images/train, masks/train, images/val, ...; or train/images, "
         "train/masks, val/images, ...",
         ("crop", "size", "channels", "class_names", "void_label", "held_out"),
-        lambda folder: bool(_mask_pairs(folder)),
+        lambda folder: bool(mask_pairs(folder)),
         _open_masks,
     ),
     Layout(

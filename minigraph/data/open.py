@@ -97,12 +97,13 @@ def check_dataset(
 
 def find_folder(name: str | Path) -> Path:
     """The folder of that name, or of the downloaded set. Raises FileNotFoundError otherwise."""
-    if Path(name).is_dir():
-        return Path(name)
-    if name in DOWNLOADS:
-        folder = find_download(str(name))
-        if folder is not None:
-            return folder
+    folder = Path(name)
+    if folder.is_dir():
+        return folder if folder.name else folder.resolve()  # "." is called by its name
+    if str(name) in DOWNLOADS:
+        downloaded = find_download(str(name))
+        if downloaded is not None:
+            return downloaded
         raise FileNotFoundError(
             f"Expected a folder {name} here, or {name} among the downloaded sets, got neither: "
             f"minigraph datasets {name} --download"

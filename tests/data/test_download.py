@@ -214,8 +214,8 @@ def test_damaged_archives_leave_nothing_that_looks_whole(server, cache):
 def test_archives_cannot_write_elsewhere(server, cache, tmp_path):
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as tar:
-        info = tarfile.TarInfo("set/../../../../escaped.txt")
-        tar.addfile(info, io.BytesIO())
+        for name in ("set/inside.txt", "set/../../../../escaped.txt"):
+            tar.addfile(tarfile.TarInfo(name), io.BytesIO())
     source = serve(server, "voc", {"voc.tar": packed.getvalue()}, "set")
     failure(source, cache)
     assert not list(tmp_path.rglob("escaped.txt"))

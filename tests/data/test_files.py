@@ -140,6 +140,8 @@ def test_crops_and_frames_of_files(tmp_path):
 def test_a_set_of_no_files_is_refused(lazy):
     with pytest.raises(ValueError, match="at least one picture, got none in data set 'images'"):
         lazy.subset([])
+    with pytest.raises(ValueError, match="workers of at least 1, got 0"):
+        replace(lazy, workers=0)
 
 
 @pytest.mark.parametrize("piece_bytes", [1, 400, 10**9])

@@ -9,7 +9,8 @@ import pytest
 from data_folders import class_folder, mask, mask_folder, picture, save
 
 from minigraph.data import ArrayDataset, FileDataset, check_dataset, open_dataset
-from minigraph.data.layouts import IMAGE_FOLDERS, LAYOUTS, MASK_FOLDERS, find_layout
+from minigraph.data.layouts import LAYOUTS, find_layout
+from minigraph.data.mask_folders import IMAGE_FOLDERS, MASK_FOLDERS
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
 
@@ -281,3 +282,32 @@ def test_membrane_holds_out_its_last_slices():
 def test_every_layout_says_what_it_is():
     assert len({layout.name for layout in LAYOUTS}) == len(LAYOUTS)
     assert all(layout.files for layout in LAYOUTS)
+
+
+def test_camvid_by_other_names_keeps_its_void(tmp_path):
+    labels = np.arange(12, dtype=np.uint8).repeat(4).reshape(6, 8)
+    for part in ("train", "val"):
+        save(tmp_path / part / "a.png", picture(0))
+        save(tmp_path / f"{part}annot" / "a.png", labels)
+    names = tuple("abcdefghijk")
+    train, _ = open_dataset(tmp_path, class_names=names)
+    assert (train.class_names, train.void_label) == (names, 11)
+    train, _ = open_dataset(tmp_path, class_names=(*names, "l"))
+    assert (train.classes, train.void_label) == (12, None)
+    (tmp_path / "valannot" / "a.png").unlink()
+    (tmp_path / "valannot").rmdir()
+    with pytest.raises(FileNotFoundError, match=r"no folder: .*valannot"):
+        open_dataset(tmp_path)
+
+
+def test_camvid_without_a_held_out_part_is_divided(tmp_path):
+    mask_folder(tmp_path, 5, ("train", "trainannot"))
+    train, held = open_dataset(tmp_path)
+    assert (len(train), len(held), train.classes, train.void_label) == (4, 1, 11, 11)
+
+
+def test_the_folder_that_one_is_in_is_called_by_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(mask_folder(tmp_path / "cells", 3))
+    train, _ = open_dataset(".")
+    assert train.name == "cells (first 2 of 3)"
+    assert "array" not in repr(train) and train.name in repr(train)

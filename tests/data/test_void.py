@@ -22,6 +22,7 @@ from minigraph.data import (
     generate_shapes,
     load_segmentation_folders,
 )
+from minigraph.data import labels as rule
 from minigraph.metrics import ConfusionMatrix, TopKAccuracy
 from minigraph.report import colour_labels, segmentation_picture
 
@@ -140,3 +141,14 @@ def test_void_is_255_unless_said_otherwise():
     for takes in (mg.softmax_cross_entropy, ConfusionMatrix, TopKAccuracy, RandomCrop, RandomScale,
                   segmentation_picture):  # fmt: skip
         assert inspect.signature(takes).parameters["void_label"].default == VOID_LABEL
+
+
+@pytest.mark.parametrize("block", [1, 7, 10**6])
+def test_illegal_labels_are_found_in_any_block(block, monkeypatch):
+    monkeypatch.setattr(rule, "BLOCK", block)
+    labels = legal_labels(255)
+    assert rule.find_illegal(labels, 3, 255) is None
+    for place in [(0, 0, 0), (1, 3, 2), (2, 3, 4)]:
+        spoilt = labels.copy()
+        spoilt[place] = spoilt[2, 3, 4] = 9
+        assert rule.find_illegal(spoilt, 3, 255) == place
