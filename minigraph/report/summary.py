@@ -53,7 +53,7 @@ img { max-width: 100%; background: #fff; border-radius: 6px; padding: 6px; box-s
 table { border-collapse: collapse; font-size: .92rem }
 th, td { text-align: left; vertical-align: top; padding: .2rem 1.1rem .2rem 0;
   border-bottom: 1px solid var(--line); overflow-wrap: anywhere }
-th { font-weight: 600 } thead:not(:has(th:not(:empty))) { display: none }
+th { font-weight: 600 }
 .number { text-align: right; font-variant-numeric: tabular-nums }
 summary { cursor: pointer }
 """
@@ -216,14 +216,15 @@ def _scores(path: Path) -> list[dict[str, str]]:
 
 def _score_table(scores: Sequence[Mapping[str, str]]) -> tuple[list[str], list[list[str]]]:
     head = [f"{in_words(key)} %" if key in SHARES else in_words(key) for key in scores[0]]
-    rows = [
-        [_share(cell) if key in SHARES else cell for key, cell in line.items()] for line in scores
-    ]
-    return head, rows
+    return head, [[_score(key, text) for key, text in line.items()] for line in scores]
 
 
-def _share(text: str) -> str:
-    """A share as per cent; "-" where there is none, and as it is where it is no number."""
+def _score(key: str, text: str) -> str:
+    """Shares in per cent, "-" where there is none; whatever is no number as it is."""
+    if key == "absent":
+        return {"0": "", "1": "absent"}.get(text, text)
+    if key not in SHARES:
+        return text
     try:
         return percent(float(text or "nan"))
     except ValueError:
