@@ -8,6 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
+
+from minigraph.data import generate_shapes
 
 REPOSITORY = Path(__file__).parents[2]
 EXAMPLES = sorted((REPOSITORY / "examples").rglob("*.py"))
@@ -26,6 +29,35 @@ def test_readme_shows_the_first_example() -> None:
     shown = re.search(r"```python\n(.*?)```", readme, re.DOTALL)
     assert shown is not None
     assert shown[1] == (REPOSITORY / "examples" / "segment_shapes.py").read_text()
+
+
+def test_own_images_page_trains_and_predicts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its Python blocks, run one after the other on a small folder."""
+    monkeypatch.chdir(tmp_path)
+    shapes = generate_shapes(15, (40, 48), seed=2)
+    for kind, arrays in (("images", shapes.images.transpose(0, 2, 3, 1)), ("masks", shapes.labels)):
+        (tmp_path / "my-images" / kind).mkdir(parents=True)
+        for name, array in zip("abcdefghijklmno", arrays, strict=True):
+            Image.fromarray(array).save(tmp_path / "my-images" / kind / f"{name}.png")
+    (tmp_path / "my-images" / "images" / "a.png").rename(tmp_path / "my-images/images/a.jpg")
+    page = (REPOSITORY / "docs" / "own-images.md").read_text()
+    names: dict = {}
+    for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(block, names)
+    assert names["mask"].shape == (40, 48)
+    assert (tmp_path / "runs" / "my-images" / "report.html").exists()
+
+
+def test_training_page_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its Python blocks, run one after the other."""
+    monkeypatch.chdir(tmp_path)
+    page = (REPOSITORY / "docs" / "training.md").read_text()
+    names: dict = {}
+    for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(block, names)
+    assert (tmp_path / "run" / "checkpoint.safetensors").exists()
 
 
 def test_pass_in_the_architecture_page_works() -> None:
