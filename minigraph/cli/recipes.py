@@ -40,7 +40,9 @@ def network(
 ) -> Network:
     """The network of a recipe with its options bound. Raises ValueError for an option in vain."""
     if name == "unet":
-        return partial(unet, classes=classes, base=base, depth=depth, batch_norm=batch_norm)
+        sizes = {"base": base, "depth": depth}
+        chosen = {option: value for option, value in sizes.items() if value is not None}
+        return partial(unet, classes=classes, batch_norm=batch_norm, **chosen)
     if batch_norm or base or depth:
         raise ValueError(f"Expected no base, depth or batch norm for {name}: U-Net's options")
     return partial(small_classifier if name == "small-classifier" else lenet, classes=classes)

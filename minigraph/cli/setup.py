@@ -80,7 +80,9 @@ def make_augmentation(settings: Settings, dataset: Dataset) -> Augmentation | No
         steps.append(random_horizontal_flip)
     if settings.colour_jitter is not None:
         steps.append(ColourJitter(*(settings.colour_jitter,) * 3))
-    return Compose(steps) if len(steps) > 1 else (steps or [None])[0]
+    if len(steps) > 1:
+        return Compose(steps)
+    return steps[0] if steps else None
 
 
 def make_class_weights(settings: Settings, dataset: Dataset) -> Sequence[float] | None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -233,11 +233,12 @@ class _Loop:
             self.checkpoint.write(self.training.step, self.history, self.identity())
 
 
-def _shown(choice: Callable | None) -> str:
-    """A function by its name, an object by what it is made of."""
-    if isinstance(choice, functools.partial) or not hasattr(choice, "__qualname__"):
-        return repr(choice)
-    return choice.__qualname__
+def _shown(choice: object) -> str:
+    """The same from one process to the next: a repr without an address."""
+    if isinstance(choice, FunctionType):
+        return choice.__qualname__
+    kind = type(choice)
+    return kind.__qualname__ if kind.__repr__ is object.__repr__ else repr(choice)
 
 
 def _check(
