@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import product
 from math import ceil
 
 import numpy as np
@@ -47,14 +48,12 @@ class TilePlan:
     """How images of one size are cut.
 
     Attributes:
-        size: of the image.
         tile: of every window.
         rows, columns: the windows along the height and along the width.
         outputs: the outputs' specs for the whole image.
         axes: for each output, which axes its height and width are.
     """
 
-    size: Size
     tile: Size
     rows: tuple[Window, ...]
     columns: tuple[Window, ...]
@@ -79,12 +78,11 @@ def plan_tiles(model: mg.Executable, shape: tuple[int, ...], tile: Size) -> Tile
     that is no larger than what is lost at its borders.
     """
     (name,) = model.inputs
-    size = (shape[2], shape[3])
     whole_graph = _graph(model, shape)
     wholes = (trace_axis(whole_graph, name, 2), trace_axis(whole_graph, name, 3))
+    for trace, value in product(wholes, whole_graph.outputs.values()):
+        trace.check_local(value)
     fitting = tuple(map(_fitting, wholes, tile))
-    if fitting != size:
-        _check_outputs(wholes, fitting)
     window_graph = _graph(model, (*shape[:2], *fitting))
     traces = (trace_axis(window_graph, name, 2), trace_axis(window_graph, name, 3))
     rows, columns = map(_plan_axis, wholes, traces)
@@ -93,7 +91,7 @@ def plan_tiles(model: mg.Executable, shape: tuple[int, ...], tile: Size) -> Tile
         name: (wholes[0].axes[value], wholes[1].axes[value])
         for name, value in whole_graph.outputs.items()
     }
-    return TilePlan(size, (fitting[0], fitting[1]), rows, columns, outputs, axes)
+    return TilePlan((fitting[0], fitting[1]), rows, columns, outputs, axes)
 
 
 def run_tiles(
@@ -160,13 +158,6 @@ def _fitting(whole: AxisTrace, tile: int) -> int:
             f"a total stride of {period}), got {tile}"
         )
     return fitting
-
-
-def _check_outputs(wholes: tuple[AxisTrace, AxisTrace], tile: tuple[int, ...]) -> None:
-    for whole, pixels in zip(wholes, tile, strict=True):
-        if pixels < whole.extent(whole.source):
-            for value in whole.graph.outputs.values():
-                whole.check_local(value)
 
 
 def _plan_axis(whole: AxisTrace, window: AxisTrace) -> tuple[Window, ...]:
