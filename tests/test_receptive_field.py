@@ -118,6 +118,11 @@ def test_one_layer(name: str) -> None:
     check_reads(LAYERS[name], 17)
 
 
+def test_a_strided_dilated_transposed_convolution_is_given_more_than_it_reads() -> None:
+    """Its taps jump over positions in between; the interval has them all."""
+    check_reads(lambda x: transposed(x, kernel=3, stride=2, dilation=3), 17, tight=False)
+
+
 def random_network(seed: int) -> Network:
     """Up to five layers, some beside a skip."""
     rng = np.random.default_rng(seed)

@@ -170,9 +170,15 @@ def _plan_axis(whole: AxisTrace, window: AxisTrace) -> tuple[Window, ...]:
     start = 0
     while True:
         regions = _regions(whole, window, start)
-        kept = {name: (covered[name], region.exact[1]) for name, region in regions.items()}
         if any(region.exact[0] > covered[name] for name, region in regions.items()):
-            raise _too_small(whole, window, strides)
+            if start == last:
+                raise _too_small(whole, window, strides)
+            start += whole.period  # an output that begins far from the low border
+            continue
+        kept = {
+            name: (covered[name], max(covered[name], region.exact[1]))
+            for name, region in regions.items()
+        }
         windows.append(Window(start, kept, {name: r.offset for name, r in regions.items()}))
         if start == last:
             return tuple(windows)

@@ -59,6 +59,14 @@ NETWORKS: dict[str, tuple[Network, tuple[int, int], tuple[int, int]]] = {
         lambda x: mg.concat([mg.conv2d(mg.relu(mg.conv2d(x, 4, 3)), 4, 3), x[:, :, 2:-2, 2:-2]]),
         (41, 57), (20, 23),
     ),
+    "the last rows, the first columns": (
+        lambda x: mg.conv2d(mg.conv2d(x, 4, 3, padding=1)[:, :, -18:, :27], 4, 3, padding=1),
+        (40, 50), (30, 33),
+    ),
+    "explicit padding": (
+        lambda x: mg.conv2d(mg.pad(x, [(0, 0), (0, 0), (3, 0), (1, 2)], value=0.5), 4, 3),
+        (40, 50), (23, 20),
+    ),
 }  # fmt: skip
 
 
