@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -275,3 +276,19 @@ def test_a_model_that_shrinks_its_images_is_refused(tmp_path: Path) -> None:
 def test_wrong_options(segmenter: Path, option: dict, told: str) -> None:
     with pytest.raises(ValueError, match=told):
         Predictor.load(segmenter, **option)
+
+
+def test_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """docs/prediction.md, its Python blocks one after the other, on a model of its names."""
+    page = (Path(__file__).parents[2] / "docs" / "prediction.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    Path("runs/unet-shapes").mkdir(parents=True)
+    path = save(Path("runs/unet-shapes/model.safetensors"), segmenting, size=(64, 64))
+    Image.fromarray(picture(30, 40).transpose(1, 2, 0)).save("street.jpg")
+    names: dict = {"step": mg.load(path)}
+    for block in blocks:
+        exec(block, names)
+    assert names["labels"].shape == (30, 40)
+    assert names["rows"].period == 4
+    assert ModelCard.of(mg.load("model.safetensors")).dataset == "streets"

@@ -84,8 +84,8 @@ def test_tiles_give_what_the_whole_image_gives(name: str) -> None:
     assert clear.mean() > 0.9
     assert np.array_equal(tiled["prediction"][clear], whole["prediction"][clear])
     plan = plan_tiles(exe, x.shape, tile)
-    assert len(plan.rows) > 1
     assert len(plan.columns) > 1
+    assert len(plan.rows) > 1 or "last rows" in name  # one window alone sees where they begin
     assert all(whole - part >= 0 for whole, part in zip(tile, plan.tile, strict=True))
 
 
@@ -165,7 +165,8 @@ def test_one_window_where_the_image_fits() -> None:
     plan = plan_tiles(exe, (1, 3, 40, 33), (64, 64))
     assert (plan.tile, len(plan.rows), len(plan.columns)) == ((40, 33), 1, 1)
     plan = plan_tiles(exe, (1, 3, 40, 90), (64, 64))
-    assert (plan.tile, len(plan.rows)) == ((40, 64), 1)
+    # Of two windows 60 wide each: (90 + 2 * 15) / 2 with the halo 1 + 2 + 4 + 8.
+    assert (plan.tile, len(plan.rows), len(plan.columns)) == ((40, 60), 1, 2)
 
 
 def test_batches_and_outputs_of_another_size() -> None:
