@@ -117,7 +117,9 @@ class _Job:
                 continue
             if isinstance(result, Segmentation):
                 self._write_pictures(name, image, result)
-            rows.append([str(path), *_row(result)])
+                rows.append([str(path), f"{MASKS}/{name}.png", *_row(result)])
+            else:
+                rows.append([str(path), *_row(result)])
             if len(names) <= SHOWN:
                 self._console.print(f"{path}: {_summary(result)}", markup=False)
         if rows:
@@ -147,7 +149,7 @@ class _Job:
 
     def _write_table(self, rows: Sequence[Sequence[str]]) -> None:
         if self._segmentation:
-            head = ["image", *self._predictor.card.class_names]
+            head = ["image", "mask", *self._predictor.card.class_names]
         else:
             places = range(1, 1 + min(TOP, self._predictor.card.classes))
             head = ["image", *(f"{what}_{i}" for i in places for what in ("class", "probability"))]

@@ -63,7 +63,7 @@ def output_names(paths: Sequence[Path]) -> list[str]:
                 names[path] = name
     taken = {name.lower() for name in names.values()}
     for path in paths:
-        number = 1
+        number = 0
         while path not in names:
             number += 1
             name = f"{forms[-1](path)}-{number}"

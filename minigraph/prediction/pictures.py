@@ -29,9 +29,9 @@ def mask_picture(labels: Array, classes: int) -> Image.Image:
 
 
 def overlay_picture(
-    image: Array, labels: Array, class_names: Sequence[str], *, opacity: float = 0.55
+    image: Array, labels: Array, class_names: Sequence[str], *, opacity: float = 0.5
 ) -> Image.Image:
-    """The image under the colours of its classes; below it the classes that occur, with shares.
+    """The grey image under the colours of its classes; below it those that occur, with shares.
 
     Args:
         image: uint8 (1 or 3, H, W).
@@ -45,7 +45,8 @@ def overlay_picture(
     colours = class_colours(len(class_names))
     rgb = np.broadcast_to(image, (3, *image.shape[1:])).transpose(1, 2, 0)
     classes = mask_picture(labels, len(class_names)).convert("RGB")
-    blended = Image.blend(Image.fromarray(np.ascontiguousarray(rgb)), classes, opacity)
+    grey = Image.fromarray(np.ascontiguousarray(rgb)).convert("L").convert("RGB")
+    blended = Image.blend(grey, classes, opacity)
     counts = np.bincount(labels.ravel(), minlength=len(class_names))
     shown = [int(c) for c in np.argsort(-counts, kind="stable") if counts[c]]
     texts = [f"{class_names[c]} {percent(counts[c] / labels.size)}" for c in shown]

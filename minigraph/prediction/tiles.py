@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import product
 from math import ceil
 
 import numpy as np
@@ -25,6 +26,7 @@ from minigraph.windows import Region, exact_regions
 
 Array = np.ndarray
 Size = tuple[int, int]  # (height, width) in pixels
+Traces = tuple[AxisTrace, AxisTrace]  # along the height, along the width
 
 
 @dataclass(frozen=True)
@@ -47,14 +49,12 @@ class TilePlan:
     """How images of one size are cut.
 
     Attributes:
-        size: of the image.
         tile: of every window.
         rows, columns: the windows along the height and along the width.
         outputs: the outputs' specs for the whole image.
         axes: for each output, which axes its height and width are.
     """
 
-    size: Size
     tile: Size
     rows: tuple[Window, ...]
     columns: tuple[Window, ...]
@@ -71,7 +71,7 @@ class Piece:
 
 
 def plan_tiles(model: mg.Executable, shape: tuple[int, ...], tile: Size) -> TilePlan:
-    """Windows of at most ``tile`` pixels for images of ``shape`` (N,C,H,W).
+    """As few windows as ``tile`` allows, all of one size up to that, for images (N,C,H,W).
 
     ``model`` is an inference executable with one input. Windows start at multiples of the total
     stride, and their sizes leave the same remainder by it as the image's. Raises SpecError, with
@@ -79,21 +79,27 @@ def plan_tiles(model: mg.Executable, shape: tuple[int, ...], tile: Size) -> Tile
     that is no larger than what is lost at its borders.
     """
     (name,) = model.inputs
-    size = (shape[2], shape[3])
     whole_graph = _graph(model, shape)
     wholes = (trace_axis(whole_graph, name, 2), trace_axis(whole_graph, name, 3))
-    fitting = tuple(map(_fitting, wholes, tile))
-    if fitting != size:
-        _check_outputs(wholes, fitting)
-    window_graph = _graph(model, (*shape[:2], *fitting))
-    traces = (trace_axis(window_graph, name, 2), trace_axis(window_graph, name, 3))
-    rows, columns = map(_plan_axis, wholes, traces)
+    for trace, value in product(wholes, whole_graph.outputs.values()):
+        trace.check_local(value)
+    most = (_fitting(wholes[0], tile[0]), _fitting(wholes[1], tile[1]))
+    (rows, columns), traces = _plan_axes(model, shape, wholes, most)
+    counts = (len(rows), len(columns))
+    # The smallest tile that needs no more windows does the least work.
+    height, width = map(_even, wholes, traces, counts)
+    while True:
+        (rows, columns), _ = _plan_axes(model, shape, wholes, (height, width))
+        if (len(rows), len(columns)) == counts:
+            break
+        height += wholes[0].period if len(rows) > counts[0] else 0
+        width += wholes[1].period if len(columns) > counts[1] else 0
     outputs = {name: value.spec for name, value in whole_graph.outputs.items()}
     axes = {
         name: (wholes[0].axes[value], wholes[1].axes[value])
         for name, value in whole_graph.outputs.items()
     }
-    return TilePlan(size, (fitting[0], fitting[1]), rows, columns, outputs, axes)
+    return TilePlan((height, width), rows, columns, outputs, axes)
 
 
 def run_tiles(
@@ -162,11 +168,22 @@ def _fitting(whole: AxisTrace, tile: int) -> int:
     return fitting
 
 
-def _check_outputs(wholes: tuple[AxisTrace, AxisTrace], tile: tuple[int, ...]) -> None:
-    for whole, pixels in zip(wholes, tile, strict=True):
-        if pixels < whole.extent(whole.source):
-            for value in whole.graph.outputs.values():
-                whole.check_local(value)
+def _plan_axes(
+    model: mg.Executable, shape: tuple[int, ...], wholes: Traces, tile: Size
+) -> tuple[tuple[tuple[Window, ...], tuple[Window, ...]], Traces]:
+    (name,) = model.inputs
+    graph = _graph(model, (*shape[:2], *tile))
+    traces = (trace_axis(graph, name, 2), trace_axis(graph, name, 3))
+    return (_plan_axis(wholes[0], traces[0]), _plan_axis(wholes[1], traces[1])), traces
+
+
+def _even(whole: AxisTrace, window: AxisTrace, count: int) -> int:
+    """The size at which ``count`` windows might just do: they overlap by the halo."""
+    pixels, most = whole.extent(whole.source), window.extent(window.source)
+    if count == 1:
+        return most
+    least = ceil((pixels + (count - 1) * sum(_halo(whole, window))) / count)
+    return min(most, least + (pixels - least) % whole.period)
 
 
 def _plan_axis(whole: AxisTrace, window: AxisTrace) -> tuple[Window, ...]:
@@ -179,9 +196,15 @@ def _plan_axis(whole: AxisTrace, window: AxisTrace) -> tuple[Window, ...]:
     start = 0
     while True:
         regions = _regions(whole, window, start)
-        kept = {name: (covered[name], region.exact[1]) for name, region in regions.items()}
         if any(region.exact[0] > covered[name] for name, region in regions.items()):
-            raise _too_small(whole, window, strides)
+            if start == last:
+                raise _too_small(whole, window)
+            start += whole.period  # an output that begins far from the low border
+            continue
+        kept = {
+            name: (covered[name], max(covered[name], region.exact[1]))
+            for name, region in regions.items()
+        }
         windows.append(Window(start, kept, {name: r.offset for name, r in regions.items()}))
         if start == last:
             return tuple(windows)
@@ -190,7 +213,7 @@ def _plan_axis(whole: AxisTrace, window: AxisTrace) -> tuple[Window, ...]:
         reach = min(last - (end[name].exact[0] - covered[name]) * strides[name] for name in strides)
         following = min(last, reach // whole.period * whole.period)
         if following <= start:
-            raise _too_small(whole, window, strides)
+            raise _too_small(whole, window)
         start = int(following)
 
 
@@ -199,23 +222,25 @@ def _regions(whole: AxisTrace, window: AxisTrace, start: int) -> dict[str, Regio
     return {name: regions[value] for name, value in window.graph.outputs.items()}
 
 
-def _too_small(whole: AxisTrace, window: AxisTrace, strides: dict[str, Fraction]) -> ValueError:
-    """The error for a window that loses all, or all but less than a period, at its borders."""
-    size, period = window.extent(window.source), whole.period
+def _halo(whole: AxisTrace, window: AxisTrace) -> tuple[int, int]:
+    """Pixels that a window loses at a cut before it, and at one behind it."""
+    size = window.extent(window.source)
     last = whole.extent(whole.source) - size
-    low = max(
-        (region.exact[0] - region.offset) * strides[name]
-        for name, region in _regions(whole, window, last).items()
-    )
-    high = max(
-        size - region.exact[1] * strides[name]
-        for name, region in _regions(whole, window, 0).items()
-    )
-    least = ceil(low + high) + period
-    least += (size - least) % period
+    stride = {name: window.strides[value] for name, value in window.graph.outputs.items()}
+    first_cut, last_cut = _regions(whole, window, 0), _regions(whole, window, last)
+    before = max((r.exact[0] - r.offset) * stride[name] for name, r in last_cut.items())
+    behind = max(size - r.exact[1] * stride[name] for name, r in first_cut.items())
+    return ceil(before), ceil(behind)
+
+
+def _too_small(whole: AxisTrace, window: AxisTrace) -> ValueError:
+    """The error for a window that loses all, or all but less than a period, at its borders."""
+    (before, behind), size = _halo(whole, window), window.extent(window.source)
+    least = before + behind + whole.period
+    least += (size - least) % whole.period
     return ValueError(
-        f"Expected a tile of at least {least} pixels (a halo of {ceil(low)} before and "
-        f"{ceil(high)} behind, and the total stride {period}), got {size}"
+        f"Expected a tile of at least {least} pixels (a halo of {before} before and {behind} "
+        f"behind, and the total stride {whole.period}), got {size}"
     )
 
 
