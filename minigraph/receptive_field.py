@@ -127,7 +127,8 @@ def trace_axis(graph: Graph, name: str, axis: int) -> AxisTrace:
     if source is None:
         have = ", ".join(value.name for value in graph.inputs)
         raise SpecError(f"Expected an input of {have}, got {name!r}")
-    axes, strides, mixers = {source: axis}, {source: Fraction(1)}, {}
+    axes, strides = {source: axis}, {source: Fraction(1)}
+    mixers: dict[Value, Node] = {}
     footprints: dict[Node, tuple[Footprint | None, ...]] = {}
     for node in graph.nodes:
         if not any(value in axes or value in mixers for value in node.inputs):

@@ -41,7 +41,7 @@ def network(
     """The network of a recipe with its options bound. Raises ValueError for an option in vain."""
     if name == "unet":
         sizes = {"base": base, "depth": depth}
-        chosen = {option: value for option, value in sizes.items() if value is not None}
+        chosen: dict[str, Any] = {name: size for name, size in sizes.items() if size is not None}
         return partial(unet, classes=classes, batch_norm=batch_norm, **chosen)
     if batch_norm or base or depth:
         raise ValueError(f"Expected no base, depth or batch norm for {name}: U-Net's options")

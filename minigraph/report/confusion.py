@@ -92,7 +92,7 @@ def _write_cells(axes: Axes, shares: Array) -> None:
         )
     for row in np.flatnonzero(np.isnan(shares).all(axis=1)):
         axes.text(
-            (classes - 1) / 2, row, "not in the truth", ha="center", va="center",
+            (classes - 1) / 2, int(row), "not in the truth", ha="center", va="center",
             fontsize=size, color=FAINT, style="italic",
             bbox={"facecolor": "#" + bytes(EMPTY).hex(), "edgecolor": "none", "pad": 1.5},
         )  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from minigraph.display import percent, scores_html
@@ -49,7 +49,12 @@ def write_scores(matrix: ConfusionMatrix, output: str | Path) -> None:
         ValueError: another ending.
     """
     output = Path(output)
-    forms = {".csv": scores_csv, ".md": scores_markdown, ".html": scores_html, ".txt": str}
+    forms: dict[str, Callable[[ConfusionMatrix], str]] = {
+        ".csv": scores_csv,
+        ".md": scores_markdown,
+        ".html": scores_html,
+        ".txt": str,
+    }
     if output.suffix not in forms:
         raise ValueError(f"Expected a file name that ends in {', '.join(forms)}, got {output.name}")
     write_whole(output, forms[output.suffix](matrix).encode())
