@@ -58,10 +58,21 @@ from minigraph.ops.elementwise import (
 )
 from minigraph.ops.loss import softmax_cross_entropy
 from minigraph.ops.matmul import matmul
-from minigraph.ops.pool import avg_pool2d, global_avg_pool2d, global_max_pool2d, max_pool2d
+from minigraph.ops.median import median_filter2d
+from minigraph.ops.pad_modes import pad
+from minigraph.ops.pool import (
+    avg_pool2d,
+    global_avg_pool2d,
+    global_max_pool2d,
+    lp_pool2d,
+    max_pool2d,
+)
 from minigraph.ops.reduce import argmax, reduce_max, reduce_mean, reduce_sum
-from minigraph.ops.shape import concat, flatten, pad, split, squeeze, transpose
+from minigraph.ops.resize import adaptive_avg_pool2d, resize
+from minigraph.ops.shape import concat, flatten, flip, split, squeeze, transpose
 from minigraph.ops.softmax import log_softmax, softmax
+from minigraph.ops.unfold import fold2d, unfold2d
+from minigraph.ops.unpool import bed_of_nails2d, max_pool2d_with_positions, max_unpool2d
 from minigraph.optimizers import (
     SGD,
     Accumulate,
@@ -113,9 +124,11 @@ __all__ = [
     "WarmUp",
     "WeightDecay",
     "absolute",
+    "adaptive_avg_pool2d",
     "argmax",
     "avg_pool2d",
     "batch_norm",
+    "bed_of_nails2d",
     "cast",
     "compile",
     "concat",
@@ -127,6 +140,8 @@ __all__ = [
     "exp",
     "expand",
     "flatten",
+    "flip",
+    "fold2d",
     "global_avg_pool2d",
     "global_max_pool2d",
     "gradients",
@@ -138,9 +153,13 @@ __all__ = [
     "logical_and",
     "logical_not",
     "logical_or",
+    "lp_pool2d",
     "matmul",
     "max_pool2d",
+    "max_pool2d_with_positions",
+    "max_unpool2d",
     "maximum",
+    "median_filter2d",
     "minimum",
     "not_equal",
     "pad",
@@ -150,6 +169,7 @@ __all__ = [
     "reduce_sum",
     "relu",
     "reshape",
+    "resize",
     "scope",
     "sigmoid",
     "sign",
@@ -161,6 +181,7 @@ __all__ = [
     "stop_gradient",
     "tanh",
     "transpose",
+    "unfold2d",
     "weights_only",
     "when_training",
     "where",
