@@ -27,10 +27,13 @@ from minigraph.ir.spec import DType, TensorSpec
 from minigraph.ir.tensor import Tensor
 from minigraph.layers import (
     batch_norm,
+    conv1d,
     conv2d,
+    conv_transpose1d,
     conv_transpose2d,
     dense,
     dropout,
+    locally_connected2d,
     parameter,
     scope,
 )
@@ -59,6 +62,7 @@ from minigraph.ops.elementwise import (
 from minigraph.ops.loss import softmax_cross_entropy
 from minigraph.ops.matmul import matmul
 from minigraph.ops.median import median_filter2d
+from minigraph.ops.one_dimensional import avg_pool1d, max_pool1d
 from minigraph.ops.pad_modes import pad
 from minigraph.ops.pool import (
     avg_pool2d,
@@ -126,13 +130,16 @@ __all__ = [
     "absolute",
     "adaptive_avg_pool2d",
     "argmax",
+    "avg_pool1d",
     "avg_pool2d",
     "batch_norm",
     "bed_of_nails2d",
     "cast",
     "compile",
     "concat",
+    "conv1d",
     "conv2d",
+    "conv_transpose1d",
     "conv_transpose2d",
     "dense",
     "dropout",
@@ -148,6 +155,7 @@ __all__ = [
     "leaky_relu",
     "load",
     "load_backend",
+    "locally_connected2d",
     "log",
     "log_softmax",
     "logical_and",
@@ -155,6 +163,7 @@ __all__ = [
     "logical_or",
     "lp_pool2d",
     "matmul",
+    "max_pool1d",
     "max_pool2d",
     "max_pool2d_with_positions",
     "max_unpool2d",

@@ -19,10 +19,10 @@ from minigraph.backends.numpy.kernel import (
     Binding,
     Call,
     Kernel,
-    blocks_of,
     carve,
     carved_bytes,
     in_parallel,
+    leading_blocks,
     simple,
 )
 from minigraph.ir.spec import TensorSpec
@@ -133,8 +133,7 @@ def _bind(binding: Binding) -> Call:
     if any(piece.needs_scratch for piece in pieces):
         (scratch,) = carve(binding.workspace, (y.shape, y.dtype))
     arrays = [_as_blocks(array, axis) for array in (x, y, scratch)]
-    outer = arrays[1].shape[0]
-    blocks = blocks_of(arrays[1].shape) if outer > 1 else [()]
+    blocks = leading_blocks(arrays[1].shape)
     return in_parallel(
         binding.workers,
         [_calls(pieces, *(array[block] for array in arrays)) for block in blocks],

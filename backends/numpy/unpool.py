@@ -11,10 +11,10 @@ from minigraph.backends.numpy.kernel import (
     Binding,
     Call,
     Kernel,
-    blocks_of,
     carve,
     carved_bytes,
     in_parallel,
+    leading_blocks,
     simple,
 )
 from minigraph.backends.numpy.pool import maxima_and_positions
@@ -103,7 +103,7 @@ def _bind_scatter(binding: Binding) -> Call:
     (x, positions), y = map(planes, binding.inputs), planes(binding.output)
     (indices,) = carve(binding.workspace, (positions.shape, np.int64))
     groups = []
-    for block in blocks_of(y.shape):
+    for block in leading_blocks(y.shape):
         at, images = indices[block], y[block]
         groups.append(
             [
@@ -119,7 +119,7 @@ def _bind_gather(binding: Binding) -> Call:
     (x, positions), y = map(planes, binding.inputs), planes(binding.output)
     (indices,) = carve(binding.workspace, (positions.shape, np.int64))
     groups = []
-    for block in blocks_of(y.shape) if y.shape[0] > 1 else [()]:
+    for block in leading_blocks(y.shape):
         at, images = indices[block], x[block]
         take = partial(
             np.take, images.reshape(-1), at, out=y[block], mode="clip"

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from minigraph.backends.numpy.kernel import Binding, Call, blocks_of, in_parallel
+from minigraph.backends.numpy.kernel import Binding, Call, in_parallel, leading_blocks
 from minigraph.ops.pool import Window
 
 
@@ -73,7 +73,7 @@ def by_planes(
     """Cut all arrays (N,C,h,w) along their planes, and bind each piece."""
     places = list(places_of(binding.op, large, pooled))
     groups = []
-    for block in blocks_of(planes(arrays[0]).shape):
+    for block in leading_blocks(planes(arrays[0]).shape):
         groups.append(
             calls(
                 binding.op,

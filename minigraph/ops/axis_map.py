@@ -69,6 +69,10 @@ class AxisMapAdjoint(Op):
 
     absolute_attributes = ("size",)
 
+    @property
+    def absolute_axes(self) -> tuple[int, ...]:  # type: ignore[override]
+        return (self.map.axis,)
+
     def infer(self, gy: TensorSpec) -> tuple[TensorSpec, ...]:
         _check_axis(self.map.axis, gy)
         if not gy.dtype.is_floating:

@@ -67,6 +67,10 @@ class ResizeAxis(AxisMap):
         return () if self.size is None else ("size",)
 
     @property
+    def absolute_axes(self) -> tuple[int, ...]:  # type: ignore[override]
+        return (self.axis,)
+
+    @property
     def moves_only(self) -> bool:
         return self.mode == "nearest"
 

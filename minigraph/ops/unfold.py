@@ -44,6 +44,7 @@ class Fold2d(Window):
     output_size: Pair = (0, 0)
 
     absolute_attributes = ("output_size",)
+    absolute_axes = (2,)
 
     def infer(self, columns: TensorSpec) -> tuple[TensorSpec, ...]:
         places = self.kernel[0] * self.kernel[1]

@@ -45,6 +45,7 @@ class MaxUnpool2d(Op):
     output_size: Pair
 
     absolute_attributes = ("output_size",)
+    absolute_axes = (2, 3)
     may_refuse = True
 
     def __post_init__(self) -> None:
