@@ -30,7 +30,8 @@ def _unfold(
     op: unfold.Unfold2d, places: list[Place], arrays: list[np.ndarray], _: list[np.ndarray]
 ) -> list[Call]:
     y, x = arrays
-    covered = {p.number for p in places if y[0, 0][p.windows].shape == y.shape[2:]}
+    everywhere = tuple(slice(0, count) for count in y.shape[2:])
+    covered = {place.number for place in places if place.windows == everywhere}
     calls: list[Call] = [
         partial(y[:, number].fill, 0) for number in range(y.shape[1]) if number not in covered
     ]
