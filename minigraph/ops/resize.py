@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from numbers import Real
 
 import numpy as np
 
@@ -195,10 +195,8 @@ def adaptive_avg_pool2d(x: Tensor, size: int | Sequence[int]) -> Tensor:
     return x
 
 
-def _scales(scale: Any) -> tuple[float, float]:
-    values = scale if isinstance(scale, Sequence) and not isinstance(scale, str) else (scale,) * 2
-    try:
-        height, width = map(float, values)
-    except (TypeError, ValueError):
-        raise SpecError(f"Expected a scale or (height, width), got {scale!r}") from None
-    return (height, width)
+def _scales(scale: float | Sequence[float]) -> tuple[float, float]:
+    values = scale if isinstance(scale, Sequence) else (scale, scale)
+    if len(values) != 2 or not all(isinstance(value, Real) for value in values):
+        raise SpecError(f"Expected a scale or (height, width), got {scale!r}")
+    return (float(values[0]), float(values[1]))
