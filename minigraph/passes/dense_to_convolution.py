@@ -78,7 +78,9 @@ class _Maps:
             return None
         if not any(value in self.found for value in node.inputs):
             return None
-        operands = self._operands(emitter, node)
+        builder = emitter.resolve(node.inputs[0]).builder
+        with builder.absolute_scope(node.name):
+            operands = self._operands(emitter, node)
         if operands is None:
             return None
         (y,) = emitter.emit(Conv2d() if isinstance(op, MatMul) else op, *operands)
