@@ -22,6 +22,7 @@ from minigraph.backends.numpy.kernel import (
     carve,
     carved_bytes,
     in_parallel,
+    in_sequence,
     leading_blocks,
     simple,
 )
@@ -118,10 +119,32 @@ def _axis(op: Any) -> int:
     return op.map.axis if isinstance(op, AxisMapAdjoint) else op.axis
 
 
+def _parts(
+    pieces: list[_Piece], shape: tuple[int, ...], dtype: Any
+) -> tuple[list[tuple[Any, Any]], list[tuple[Any, Any]]]:
+    """Workspace for an output (outer, axis, inner): scratch, and each weighed piece's weights.
+
+    The weights are spread out over a block of the largest size: NumPy multiplies arrays of one
+    shape several times faster than it broadcasts.
+    """
+    scratch = [(shape, dtype)] if any(piece.needs_scratch for piece in pieces) else []
+    outer = max(
+        len(range(shape[0])[block[0]]) if block else shape[0] for block in leading_blocks(shape)
+    )
+    return scratch, [
+        ((outer, len(piece.weights), shape[2]), dtype)
+        for piece in pieces
+        if piece.weights is not None
+    ]
+
+
 def _workspace(op: Any, inputs: tuple[TensorSpec, ...]) -> int:
-    (x,) = inputs
-    needed = any(piece.needs_scratch for piece in _pieces(op, x.shape[_axis(op)]))
-    return carved_bytes((op.infer(x)[0].shape, x.dtype.numpy)) if needed else 0
+    (x,), (y,), axis = inputs, op.infer(*inputs), _axis(op)
+    if x.size == 0 or y.size == 0:
+        return 0
+    shape = (prod(y.shape[:axis]), y.shape[axis], prod(y.shape[axis + 1 :]))
+    scratch, weights = _parts(_pieces(op, x.shape[axis]), shape, x.dtype.numpy)
+    return carved_bytes(*scratch, *weights)
 
 
 def _bind(binding: Binding) -> Call:
@@ -129,23 +152,39 @@ def _bind(binding: Binding) -> Call:
     if y.size == 0 or x.size == 0:
         return partial(y.fill, 0)
     pieces = _pieces(binding.op, x.shape[axis])
-    scratch = y  # never used where no piece needs it
-    if any(piece.needs_scratch for piece in pieces):
-        (scratch,) = carve(binding.workspace, (y.shape, y.dtype))
-    arrays = [_as_blocks(array, axis) for array in (x, y, scratch)]
-    blocks = leading_blocks(arrays[1].shape)
-    return in_parallel(
+    x, y = _as_blocks(x, axis), _as_blocks(y, axis)
+    scratch, parts = _parts(pieces, y.shape, y.dtype)
+    arrays = carve(binding.workspace, *scratch, *parts)
+    buffer = arrays.pop(0) if scratch else y  # not used where no piece needs it
+    weighed = iter(arrays)
+    weights = [None if piece.weights is None else next(weighed) for piece in pieces]
+    spread: list[Call] = [
+        partial(np.copyto, array, piece.weights.astype(y.dtype)[:, None])
+        for piece, array in zip(pieces, weights, strict=True)
+        if piece.weights is not None and array is not None
+    ]
+    work = in_parallel(
         binding.workers,
-        [_calls(pieces, *(array[block] for array in arrays)) for block in blocks],
+        [
+            _calls(pieces, weights, x[block], y[block], buffer[block])
+            for block in leading_blocks(y.shape)
+        ],
     )
+    return in_sequence([*spread, work])
 
 
-def _calls(pieces: list[_Piece], x: np.ndarray, y: np.ndarray, scratch: np.ndarray) -> list[Call]:
+def _calls(
+    pieces: list[_Piece],
+    weights: list[np.ndarray | None],
+    x: np.ndarray,
+    y: np.ndarray,
+    scratch: np.ndarray,
+) -> list[Call]:
     calls: list[Call] = []
     covered = sum(len(range(*p.targets.indices(y.shape[1]))) for p in pieces if p.level == 0)
     if covered < y.shape[1]:
         calls.append(partial(y.fill, 0))
-    for piece in pieces:
+    for piece, weight in zip(pieces, weights, strict=True):
         target = y[:, piece.targets]
         buffer = scratch.reshape(-1)[: target.size].reshape(target.shape)
         if isinstance(piece.sources, slice):
@@ -154,14 +193,13 @@ def _calls(pieces: list[_Piece], x: np.ndarray, y: np.ndarray, scratch: np.ndarr
             whole = piece.level == 0 and target.shape == y.shape
             source = y if whole else buffer
             calls.append(partial(np.take, x, piece.sources, axis=1, out=source, mode="clip"))
-        if piece.weights is not None:
-            weights = piece.weights.astype(y.dtype)[:, None]
+        if weight is not None:
             product = target if piece.level == 0 else buffer
-            calls.append(partial(np.multiply, source, weights, out=product))
+            calls.append(partial(np.multiply, source, weight[: len(y)], out=product))
             source = product
         if piece.level > 0:
             calls.append(partial(np.add, target, source, out=target))
-        elif source is not target and not (source is y and target.shape == y.shape):
+        elif source is not target and source is not y:
             calls.append(partial(np.copyto, target, source))
     return calls
 

@@ -102,7 +102,7 @@ def _located(positions: np.ndarray, indices: np.ndarray, plane: tuple[int, ...])
 def _bind_scatter(binding: Binding) -> Call:
     (x, positions), y = map(planes, binding.inputs), planes(binding.output)
     (indices,) = carve(binding.workspace, (positions.shape, np.int64))
-    groups = []
+    groups: list[list[Call]] = []
     for block in leading_blocks(y.shape):
         at, images = indices[block], y[block]
         groups.append(
@@ -118,7 +118,7 @@ def _bind_scatter(binding: Binding) -> Call:
 def _bind_gather(binding: Binding) -> Call:
     (x, positions), y = map(planes, binding.inputs), planes(binding.output)
     (indices,) = carve(binding.workspace, (positions.shape, np.int64))
-    groups = []
+    groups: list[list[Call]] = []
     for block in leading_blocks(y.shape):
         at, images = indices[block], x[block]
         take = partial(

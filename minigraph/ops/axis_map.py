@@ -70,7 +70,7 @@ class AxisMapAdjoint(Op):
     absolute_attributes = ("size",)
 
     @property
-    def absolute_axes(self) -> tuple[int, ...]:  # type: ignore[override]
+    def absolute_axes(self) -> tuple[int, ...]:
         return (self.map.axis,)
 
     def infer(self, gy: TensorSpec) -> tuple[TensorSpec, ...]:

@@ -185,7 +185,7 @@ class _Averaging(Window):
             raise SpecError(f"Expected a divisor of one or more, got {self.divisor}")
 
     @property
-    def averaging(self) -> tuple[Any, ...]:
+    def averaging(self) -> tuple[Pair, Pair, Padding | str, Pair, bool, bool, int | None]:
         """The attributes that average pooling and its gradient share, in order."""
         return (*self.window, self.count_include_pad, self.divisor)
 

@@ -67,7 +67,7 @@ class ResizeAxis(AxisMap):
         return () if self.size is None else ("size",)
 
     @property
-    def absolute_axes(self) -> tuple[int, ...]:  # type: ignore[override]
+    def absolute_axes(self) -> tuple[int, ...]:
         return (self.axis,)
 
     @property
@@ -176,8 +176,14 @@ def resize(
         raise SpecError(f"Expected images (N,C,H,W), got {x.spec}")
     sizes = (None, None) if size is None else pair(size)
     scales = (None, None) if scale is None else _scales(scale)
-    for axis, new, factor in zip((2, 3), sizes, scales, strict=True):
-        (x,) = x.builder.emit(ResizeAxis(axis, new, factor, mode, coordinates, rounding), x)
+    rows, columns = (
+        ResizeAxis(axis, new, factor, mode, coordinates, rounding)
+        for axis, new, factor in zip((2, 3), sizes, scales, strict=True)
+    )
+    # Along a row elements move one by one, across rows by whole rows: the first on fewer of them.
+    taller = rows.output_size(x.shape[2]) > x.shape[2]
+    for op in (columns, rows) if taller else (rows, columns):
+        (x,) = x.builder.emit(op, x)
     return x
 
 

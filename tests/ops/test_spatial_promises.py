@@ -133,9 +133,7 @@ def test_an_illegal_position_is_refused_and_changes_nothing() -> None:
     before = step.state["a.weight"]
     x = np.ones((1, 1, 2, 2), np.float32)
     for wrong in (-1, 16):
-        with pytest.raises(
-            mg.InputError, match=rf"4x4 image, got {wrong}\n.*Unpool"
-        ):
+        with pytest.raises(mg.InputError, match=rf"4x4 image, got {wrong}\n.*Unpool"):
             step(x=x, positions=np.array([[[[0, 1], [2, wrong]]]]))
         np.testing.assert_array_equal(step.state["a.weight"], before)
     step(x=x, positions=np.array([[[[0, 1], [2, 15]]]]))
