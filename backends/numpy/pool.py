@@ -36,7 +36,7 @@ def _bind_max(binding: Binding) -> Call:
 
 
 def maxima(op: Any, places: list[Place], arrays: list[np.ndarray], _: Any) -> list[Call]:
-    """y = the windows' maxima of x"""
+    """y = the windows' maxima of x."""
     y, x = arrays
     lowest = np.array(-np.inf, y.dtype)
     calls: list[Call] = [partial(y.fill, lowest)]
@@ -49,7 +49,7 @@ def maxima(op: Any, places: list[Place], arrays: list[np.ndarray], _: Any) -> li
 def maxima_and_positions(
     op: Any, places: list[Place], arrays: list[np.ndarray], scratch: list[np.ndarray]
 ) -> list[Call]:
-    """And the first place of each. Less than NaN is nothing, so its window's is the first inside"""
+    """And the first place of each; nothing is less than NaN: there it is the first in the image."""
     y, x, positions = arrays
     calls = maxima(op, places, [y, x], None)
     return [*calls, *bind_positions(places, x, y, positions, scratch, np.less)]

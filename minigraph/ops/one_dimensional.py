@@ -79,14 +79,15 @@ def avg_pool1d(
     kernel: int,
     stride: int | None = None,
     padding: Any = 0,
+    *,
     count_include_pad: bool = True,
     ceil_mode: bool = False,
 ) -> Tensor:
     """Means of sliding windows over (N,C,L); the stride is the kernel by default."""
     step = kernel if stride is None else stride
     y = avg_pool2d(
-        as_image(x), _along(kernel, 1), _along(step, 1), _padding(padding), count_include_pad,
-        ceil_mode,
+        as_image(x), _along(kernel, 1), _along(step, 1), _padding(padding),
+        count_include_pad=count_include_pad, ceil_mode=ceil_mode,
     )  # fmt: skip
     return squeeze(y, 2)
 

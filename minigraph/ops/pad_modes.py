@@ -74,6 +74,8 @@ def pad(
     """
     if is_integer(padding) or not all(isinstance(p, Sequence) and len(p) == 2 for p in padding):
         raise SpecError(f"Expected a pair (low, high) for each axis, got {padding!r}")
+    if isinstance(value, str):
+        raise SpecError(f"Expected a number to pad with, got {value!r}: write mode={value!r}")
     low, high = (integers((p[side] for p in padding), "paddings") for side in (0, 1))
     if mode == "constant":
         return _constant(x, low, high, value)

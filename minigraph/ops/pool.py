@@ -286,6 +286,7 @@ def avg_pool2d(
     kernel: int | Sequence[int],
     stride: int | Sequence[int] | None = None,
     padding: Any = 0,
+    *,
     count_include_pad: bool = True,
     ceil_mode: bool = False,
     divisor_override: int | None = None,

@@ -45,7 +45,7 @@ def to_fully_convolutional(graph: Graph) -> Graph:
     builder = new_builder(converted)
     for name, value in converted.outputs.items():
         node = converted.producer.get(value)
-        if node is not None and isinstance(node.op, Flatten) and node.inputs[0].spec.ndim == 4:
+        if node is not None and isinstance(node.op, Flatten) and _is_of_units(node.inputs[0]):
             builder.output(name, builder.wrap(node.inputs[0]))
     return eliminate_dead_nodes(builder.build())
 
@@ -106,6 +106,11 @@ class _Maps:
             self.found[v] if v in self.found else _as_channels(emitter.resolve(v))
             for v in node.inputs
         ]
+
+
+def _is_of_units(value: Value) -> bool:
+    """(N,units,1,1)"""
+    return value.spec.ndim == 4 and value.spec.shape[2:] == (1, 1)
 
 
 def _as_channels(x: Tensor) -> Tensor:

@@ -220,7 +220,7 @@ def avg_row(
         f"AvgPool2d-{name}{'' if count else '-without-padding'}",
         (pool.AvgPool2d,),
         (Input((2, 3, 6, 7)),),
-        lambda x: mg.avg_pool2d(x, kernel, stride, padding, count),
+        lambda x: mg.avg_pool2d(x, kernel, stride, padding, count_include_pad=count),
         lambda x: ref.avg_pool2d(x, kernel, strides, explicit, count),
         (lambda x: F.avg_pool2d(x, kernel, strides, sides, False, count)) if sides else None,
     )

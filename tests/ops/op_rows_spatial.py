@@ -69,7 +69,8 @@ def average_rows(name: str) -> list[Row]:
     return [
         Row(f"AvgPool2d-{name}-{count}-{divisor}", (pool.AvgPool2d,), (Input(IMAGE),),
             lambda x, c=count, d=divisor: mg.avg_pool2d(
-                x, kernel, stride, padding, c, ceil, d, dilation),
+                x, kernel, stride, padding, count_include_pad=c, ceil_mode=ceil,
+                divisor_override=d, dilation=dilation),
             lambda x, c=count, d=divisor: ref.avg_pool(x, *window, c, d),
             (lambda x, c=count, d=divisor: F.avg_pool2d(x, kernel, stride, sides, ceil, c, d))
             if known else None)

@@ -293,6 +293,8 @@ SPATIAL = [
     Bad(pad_modes.PadAxis, "float32[3]", lambda x: mg.pad(x, [(0, -1)], mode="edge"),
         r"zero or more .*got \(0, -1\)"),
     Bad(pad_modes.PadAxis, "float32[3]", lambda x: mg.pad(x, [(0, 0)], mode="mirror"), "'mirror'"),
+    Bad(pad_modes.PadAxis, "float32[3]", lambda x: mg.pad(x, [(1, 0)], "reflect"),
+        "write mode='reflect'"),
     Bad(pad_modes.PadAxis, "float32[3,3]", lambda x: mg.pad(x, [(0, 0)], mode="edge"),
         "2 paddings, got 1"),
     Bad(axis_map.AxisMapAdjoint, "float32[3]",

@@ -22,7 +22,9 @@ def everything(image: mg.Tensor) -> dict[str, mg.Tensor]:
     x = mg.conv2d(x, 8, 3, padding="same", name="a")
     pooled, positions = mg.max_pool2d_with_positions(x, 2, ceil_mode=True)
     y = mg.max_unpool2d(mg.lp_pool2d(pooled, 2, 3, 1, 1), positions, x.shape[2:])
-    y = y + mg.resize(mg.avg_pool2d(x, 3, 2, "same", False), x.shape[2:], mode="bilinear")
+    y = y + mg.resize(
+        mg.avg_pool2d(x, 3, 2, "same", count_include_pad=False), x.shape[2:], mode="bilinear"
+    )
     y = y + mg.resize(mg.max_pool2d(x, 2, dilation=2), x.shape[2:])[:, :, ::1]
     y = mg.flip(mg.adaptive_avg_pool2d(mg.bed_of_nails2d(y, 2), 7), 3)
     y = mg.locally_connected2d(y, 5, 3, name="b")

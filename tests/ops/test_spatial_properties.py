@@ -174,7 +174,7 @@ def check_pooling(w: dict[str, Any]) -> None:
     )
     for count in (True, False):
         compare(
-            lambda x, c=count: mg.avg_pool2d(x, *both, c, w["ceil"]),
+            lambda x, c=count: mg.avg_pool2d(x, *both, count_include_pad=c, ceil_mode=w["ceil"]),
             lambda x, c=count: F.avg_pool2d(x, *both, w["ceil"], c),
             shape,
             w["dtype"],
