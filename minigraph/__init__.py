@@ -28,10 +28,13 @@ from minigraph.ir.spec import DType, TensorSpec
 from minigraph.ir.tensor import Tensor
 from minigraph.layers import (
     batch_norm,
+    conv1d,
     conv2d,
+    conv_transpose1d,
     conv_transpose2d,
     dense,
     dropout,
+    locally_connected2d,
     parameter,
     scope,
 )
@@ -59,10 +62,22 @@ from minigraph.ops.elementwise import (
 )
 from minigraph.ops.loss import softmax_cross_entropy
 from minigraph.ops.matmul import matmul
-from minigraph.ops.pool import avg_pool2d, global_avg_pool2d, global_max_pool2d, max_pool2d
+from minigraph.ops.median import median_filter2d
+from minigraph.ops.one_dimensional import avg_pool1d, max_pool1d
+from minigraph.ops.pad_modes import pad
+from minigraph.ops.pool import (
+    avg_pool2d,
+    global_avg_pool2d,
+    global_max_pool2d,
+    lp_pool2d,
+    max_pool2d,
+)
 from minigraph.ops.reduce import argmax, reduce_max, reduce_mean, reduce_sum
-from minigraph.ops.shape import concat, flatten, pad, split, squeeze, transpose
+from minigraph.ops.resize import adaptive_avg_pool2d, resize
+from minigraph.ops.shape import concat, flatten, flip, split, squeeze, transpose
 from minigraph.ops.softmax import log_softmax, softmax
+from minigraph.ops.unfold import fold2d, unfold2d
+from minigraph.ops.unpool import bed_of_nails2d, max_pool2d_with_positions, max_unpool2d
 from minigraph.optimizers import (
     SGD,
     Accumulate,
@@ -115,13 +130,18 @@ __all__ = [
     "WeightDecay",
     "WriteError",
     "absolute",
+    "adaptive_avg_pool2d",
     "argmax",
+    "avg_pool1d",
     "avg_pool2d",
     "batch_norm",
+    "bed_of_nails2d",
     "cast",
     "compile",
     "concat",
+    "conv1d",
     "conv2d",
+    "conv_transpose1d",
     "conv_transpose2d",
     "dense",
     "dropout",
@@ -129,20 +149,28 @@ __all__ = [
     "exp",
     "expand",
     "flatten",
+    "flip",
+    "fold2d",
     "global_avg_pool2d",
     "global_max_pool2d",
     "gradients",
     "leaky_relu",
     "load",
     "load_backend",
+    "locally_connected2d",
     "log",
     "log_softmax",
     "logical_and",
     "logical_not",
     "logical_or",
+    "lp_pool2d",
     "matmul",
+    "max_pool1d",
     "max_pool2d",
+    "max_pool2d_with_positions",
+    "max_unpool2d",
     "maximum",
+    "median_filter2d",
     "minimum",
     "not_equal",
     "pad",
@@ -152,6 +180,7 @@ __all__ = [
     "reduce_sum",
     "relu",
     "reshape",
+    "resize",
     "scope",
     "sigmoid",
     "sign",
@@ -163,6 +192,7 @@ __all__ = [
     "stop_gradient",
     "tanh",
     "transpose",
+    "unfold2d",
     "weights_only",
     "when_training",
     "where",

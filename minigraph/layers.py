@@ -7,6 +7,7 @@ features). A layer without a name gets its kind and a number.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -17,12 +18,14 @@ from minigraph.ir.errors import SpecError
 from minigraph.ir.graph import Role
 from minigraph.ir.spec import TensorSpec
 from minigraph.ir.tensor import Tensor
-from minigraph.ops import conv, random
+from minigraph.ops import conv, one_dimensional, random, unfold
+from minigraph.ops.arguments import integer
 from minigraph.ops.broadcast import reshape
 from minigraph.ops.control import when_training
 from minigraph.ops.geometry import pair
 from minigraph.ops.matmul import MatMul
 from minigraph.ops.norm import channel_moments, channel_shape, normalise, unbiased
+from minigraph.ops.pool import window_of
 
 _ZEROS = initializers.Constant(0.0)
 _ONES = initializers.Constant(1.0)
@@ -110,6 +113,101 @@ def conv_transpose2d(
         start = weight_initializer or initializers.HeNormal(fan_in)
         weight = parameter(x, "weight", shape, start, trainable=trainable)
         y = conv.conv_transpose2d(x, weight, stride, padding, output_padding, dilation, groups)
+        return _add_bias(y, bias, trainable)
+
+
+def locally_connected2d(
+    x: Tensor,
+    channels: int,
+    kernel: int | Sequence[int],
+    *,
+    stride: int | Sequence[int] = 1,
+    padding: Any = 0,
+    dilation: int | Sequence[int] = 1,
+    bias: bool = True,
+    weight_initializer: Initializer | None = None,
+    trainable: bool = True,
+    name: str | None = None,
+) -> Tensor:
+    """Unshared convolution of (N,C,H,W) to ``channels`` maps: each output unit has its own weights.
+
+    As Keras's LocallyConnected2D. Parameters: ``weight`` (H',W',channels,C,*kernel), He normal by
+    default with a fan-in of ``C * kernel``, and ``bias`` (channels,H',W'), zero. They fix the
+    image's size. Padding as in ``max_pool2d``.
+    """
+    with _layer(x, name, "locally_connected2d"):
+        window = unfold.Unfold2d(*window_of(kernel, stride, padding, dilation, False))
+        positions = window.pooled_shape(x.spec)[2:]
+        patch = (x.shape[1], *window.kernel)
+        shape = (*positions, _positive("channels", channels), *patch)
+        start = weight_initializer or initializers.HeNormal(math.prod(patch))
+        weight = parameter(x, "weight", shape, start, trainable=trainable)
+        y = unfold.locally_connected2d(x, weight, stride, padding, dilation)
+        if not bias:
+            return y
+        return y + parameter(x, "bias", y.shape[1:], _ZEROS, trainable=trainable)
+
+
+def conv1d(
+    x: Tensor,
+    channels: int,
+    kernel: int,
+    *,
+    stride: int = 1,
+    padding: Any = 0,
+    dilation: int = 1,
+    groups: int = 1,
+    bias: bool = True,
+    weight_initializer: Initializer | None = None,
+    trainable: bool = True,
+    name: str | None = None,
+) -> Tensor:
+    """1-D convolution of (N,C,L) to ``channels`` sequences: ``conv2d`` on images one pixel high.
+
+    ``padding`` is a number, ``(low, high)``, "same" or "valid". Parameters: ``weight``
+    (channels, C / groups, kernel), He normal by default, and ``bias`` (channels,), zero.
+    """
+    with _layer(x, name, "conv1d"):
+        image = one_dimensional.as_image(x)
+        _check_groups(image, channels, groups)
+        shape = (_positive("channels", channels), x.shape[1] // groups, integer(kernel, "a kernel"))
+        start = weight_initializer or initializers.HeNormal()
+        weight = parameter(x, "weight", shape, start, trainable=trainable)
+        y = one_dimensional.conv1d(x, weight, stride, padding, dilation, groups)
+        return _add_bias(y, bias, trainable)
+
+
+def conv_transpose1d(
+    x: Tensor,
+    channels: int,
+    kernel: int,
+    *,
+    stride: int = 1,
+    padding: Any = 0,
+    output_padding: int = 0,
+    dilation: int = 1,
+    groups: int = 1,
+    bias: bool = True,
+    weight_initializer: Initializer | None = None,
+    trainable: bool = True,
+    name: str | None = None,
+) -> Tensor:
+    """1-D transposed convolution of (N,C,L) to ``channels`` sequences: upsampling by ``stride``.
+
+    Parameters: ``weight`` (C, channels / groups, kernel), He normal by default with the fan-in
+    that reaches one output element, and ``bias`` (channels,), zero.
+    """
+    with _layer(x, name, "conv_transpose1d"):
+        image = one_dimensional.as_image(x)
+        _check_groups(image, channels, groups)
+        size = integer(kernel, "a kernel")
+        shape = (x.shape[1], _positive("channels", channels) // groups, size)
+        fan_in = x.shape[1] / groups * size / integer(stride, "a stride")
+        start = weight_initializer or initializers.HeNormal(fan_in)
+        weight = parameter(x, "weight", shape, start, trainable=trainable)
+        y = one_dimensional.conv_transpose1d(
+            x, weight, stride, padding, output_padding, dilation, groups
+        )
         return _add_bias(y, bias, trainable)
 
 

@@ -7,15 +7,19 @@ from collections.abc import Mapping
 
 from minigraph.backend import Algorithm, Program, Refused, Supported
 from minigraph.backends.numpy import (
+    axis_map,
     conv,
     elementwise,
     loss,
+    median,
     norm,
     pool,
     random,
     reduce,
     shape,
     softmax,
+    unfold,
+    unpool,
 )
 from minigraph.backends.numpy.half import through_float32
 from minigraph.backends.numpy.kernel import Kernel
@@ -38,13 +42,19 @@ _SUMMING = {
     MatMul: MATMUL,
 }
 
-_POOLING = pool.KERNELS
+_SPATIAL = {
+    **pool.KERNELS,
+    **unpool.KERNELS,
+    **median.KERNELS,
+    **unfold.KERNELS,
+    **axis_map.KERNELS,
+}
 
 KERNELS: Mapping[type, Kernel] = {
     **elementwise.KERNELS,
     **shape.KERNELS,
     **random.KERNELS,
-    **{op: through_float32(kernel) for op, kernel in {**_SUMMING, **_POOLING}.items()},
+    **{op: through_float32(kernel) for op, kernel in {**_SUMMING, **_SPATIAL}.items()},
 }
 """Every op with a kernel. Kernels that add up many elements do so in float32 at least."""
 

@@ -103,6 +103,11 @@ def blocks_of(shape: Sequence[int]) -> list[tuple[slice, ...]]:
     return [(*lead, slice(low, high)) for low, high in pairwise(edges)]
 
 
+def leading_blocks(shape: Sequence[int]) -> list[tuple[slice, ...]]:
+    """``blocks_of`` for arrays of different shapes that share their first axis: cut along it."""
+    return blocks_of(shape) if shape[0] > 1 else [()]
+
+
 def take_block(array: np.ndarray, block: tuple[slice, ...], ndim: int) -> np.ndarray:
     """The part of a broadcast operand that belongs to a block of an array of ``ndim`` axes."""
     lead = ndim - array.ndim

@@ -1,98 +1,20 @@
-"""Pooling by strided views: one view of the input for each place in the window.
+"""Max and average pooling: one strided view of the input for each place in the window.
 
-View (i, j) of ``x`` holds, for every window, the element at row i and column j of that window.
-Where windows reach into the padding, a view covers fewer windows. Selections are made by bits: a
-comparison's 0 or 1 becomes a mask of no or all bits, which is exact and several times faster than
-``where=``.
+Selections are made by bits: a comparison's 0 or 1 becomes a mask of no or all bits, which is
+exact and several times faster than ``where=``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
-from math import ceil
 from typing import Any
 
 import numpy as np
 
-from minigraph.backends.numpy.kernel import (
-    Binding,
-    Call,
-    Kernel,
-    blocks_of,
-    carve,
-    carved_bytes,
-    in_parallel,
-    simple,
-)
+from minigraph.backends.numpy.kernel import Binding, Call, Kernel, carve, carved_bytes, simple
+from minigraph.backends.numpy.windows import Place, bind_positions, by_planes
 from minigraph.ir.spec import TensorSpec
 from minigraph.ops import pool
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """One place in the window: its number, and the matching slices of input and windows."""
-
-    number: int
-    input: tuple[slice, slice]
-    windows: tuple[slice, slice]
-
-
-def _places(op: pool.Window, size: tuple[int, ...], pooled: tuple[int, ...]) -> Iterator[_Place]:
-    for row in range(op.kernel[0]):
-        for column in range(op.kernel[1]):
-            spans = [
-                _span(offset - low, stride, length, count)
-                for offset, (low, _), stride, length, count in zip(
-                    (row, column), op.padding, op.stride, size, pooled, strict=True
-                )
-            ]
-            if all(windows.start < windows.stop for _, windows in spans):
-                (rows, window_rows), (columns, window_columns) = spans
-                number = row * op.kernel[1] + column
-                yield _Place(number, (rows, columns), (window_rows, window_columns))
-
-
-def _span(offset: int, stride: int, length: int, count: int) -> tuple[slice, slice]:
-    """Windows w with 0 <= w * stride + offset < length, and where they lie in the input."""
-    first = max(0, ceil(-offset / stride))
-    last = min(count, ceil((length - offset) / stride))
-    if first >= last:
-        return slice(0, 0), slice(0, 0)
-    start = first * stride + offset
-    return slice(start, start + (last - first - 1) * stride + 1, stride), slice(first, last)
-
-
-def _planes(array: np.ndarray) -> np.ndarray:
-    return array.reshape(-1, *array.shape[2:])
-
-
-PerBlock = Callable[[Any, list[_Place], list[np.ndarray], list[np.ndarray]], list[Call]]
-
-
-def _by_planes(
-    binding: Binding,
-    arrays: list[np.ndarray],
-    scratch: list[np.ndarray],
-    large: tuple[int, ...],
-    pooled: tuple[int, ...],
-    calls: PerBlock,
-) -> Call:
-    """Cut all arrays (N,C,h,w) along their planes, and bind each piece."""
-    places = list(_places(binding.op, large, pooled))
-    groups = []
-    for block in blocks_of(_planes(arrays[0]).shape):
-        groups.append(
-            calls(
-                binding.op,
-                places,
-                [_planes(array)[block] for array in arrays],
-                [_planes(array)[block] for array in scratch],
-            )
-        )
-    return in_parallel(binding.workers, groups)
-
 
 # ---- max
 
@@ -106,14 +28,15 @@ def _bind_max(binding: Binding) -> Call:
     (x,), (y, positions) = binding.inputs, binding.outputs
     assert y is not None
     if positions is None:
-        return _by_planes(binding, [y, x], [], x.shape[2:], y.shape[2:], _maxima)
+        return by_planes(binding, [y, x], [], x.shape[2:], y.shape[2:], maxima)
     mask, chosen = carve(binding.workspace, (y.shape, bool), (y.shape, positions.dtype))
-    return _by_planes(
-        binding, [y, x, positions], [mask, chosen], x.shape[2:], y.shape[2:], _maxima_and_positions
+    return by_planes(
+        binding, [y, x, positions], [mask, chosen], x.shape[2:], y.shape[2:], maxima_and_positions
     )
 
 
-def _maxima(op: Any, places: list[_Place], arrays: list[np.ndarray], _: Any) -> list[Call]:
+def maxima(op: Any, places: list[Place], arrays: list[np.ndarray], _: Any) -> list[Call]:
+    """y = the windows' maxima of x."""
     y, x = arrays
     lowest = np.array(-np.inf, y.dtype)
     calls: list[Call] = [partial(y.fill, lowest)]
@@ -123,27 +46,13 @@ def _maxima(op: Any, places: list[_Place], arrays: list[np.ndarray], _: Any) -> 
     return calls
 
 
-def _maxima_and_positions(
-    op: Any, places: list[_Place], arrays: list[np.ndarray], scratch: list[np.ndarray]
+def maxima_and_positions(
+    op: Any, places: list[Place], arrays: list[np.ndarray], scratch: list[np.ndarray]
 ) -> list[Call]:
-    """From the last place to the first, so that of equal maxima the first one stays."""
+    """And the first place of each; nothing is less than NaN: there it is the first in the image."""
     y, x, positions = arrays
-    mask, chosen = scratch
-    calls = _maxima(op, places, [y, x], None)
-    calls.append(partial(positions.fill, 0))
-    for place in reversed(places):
-        here = (slice(None), *place.windows)
-        keep, number = chosen[here], np.array(place.number, positions.dtype)
-        calls += [
-            partial(np.not_equal, x[:, *place.input], y[here], out=mask[here]),
-            partial(np.copyto, keep, mask[here]),
-            partial(np.negative, keep, out=keep),  # all bits where the maximum is elsewhere
-            partial(np.bitwise_and, positions[here], keep, out=positions[here]),
-            partial(np.invert, keep, out=keep),
-            partial(np.bitwise_and, keep, number, out=keep),
-            partial(np.bitwise_or, positions[here], keep, out=positions[here]),
-        ]
-    return calls
+    calls = maxima(op, places, [y, x], None)
+    return [*calls, *bind_positions(places, x, y, positions, scratch, np.less)]
 
 
 # ---- by position
@@ -163,11 +72,11 @@ def _bind_scatter(binding: Binding) -> Call:
     (gy, positions), gx = binding.inputs, binding.output
     scratch = carve(binding.workspace, *_selection_parts(gy.shape, gy.dtype))
     arrays = [gx, gy, positions]
-    return _by_planes(binding, arrays, scratch, gx.shape[2:], gy.shape[2:], _scatter)
+    return by_planes(binding, arrays, scratch, gx.shape[2:], gy.shape[2:], _scatter)
 
 
 def _select(
-    place: _Place, source: np.ndarray, positions: np.ndarray, mask: np.ndarray, bits: np.ndarray
+    place: Place, source: np.ndarray, positions: np.ndarray, mask: np.ndarray, bits: np.ndarray
 ) -> list[Call]:
     """bits = source where the position is this place, else 0."""
     number = np.array(place.number, positions.dtype)
@@ -180,7 +89,7 @@ def _select(
 
 
 def _scatter(
-    op: pool.Window, places: list[_Place], arrays: list[np.ndarray], scratch: list[np.ndarray]
+    op: pool.Window, places: list[Place], arrays: list[np.ndarray], scratch: list[np.ndarray]
 ) -> list[Call]:
     gx, gy, positions = arrays
     mask, bits = scratch
@@ -197,11 +106,11 @@ def _bind_gather(binding: Binding) -> Call:
     (x, positions), y = binding.inputs, binding.output
     scratch = carve(binding.workspace, *_selection_parts(y.shape, y.dtype))
     arrays = [y, x, positions]
-    return _by_planes(binding, arrays, scratch, x.shape[2:], y.shape[2:], _gather)
+    return by_planes(binding, arrays, scratch, x.shape[2:], y.shape[2:], _gather)
 
 
 def _gather(
-    op: Any, places: list[_Place], arrays: list[np.ndarray], scratch: list[np.ndarray]
+    op: Any, places: list[Place], arrays: list[np.ndarray], scratch: list[np.ndarray]
 ) -> list[Call]:
     y, x, positions = arrays
     mask, bits = scratch
@@ -223,26 +132,26 @@ def _divisors(
     dtype: Any,
 ) -> tuple[np.ndarray, np.ndarray]:
     """One over the number of elements in each window's row and column; their product counts."""
+    if op.divisor is not None:
+        return np.full((1, 1), 1.0 / op.divisor, dtype), np.ones((1, 1), dtype)
     factors = []
-    for k, s, (low, high), length, count in zip(
-        op.kernel, op.stride, op.padding, size, pooled, strict=True
+    for k, s, d, (low, high), length, count in zip(
+        op.kernel, op.stride, op.dilation, op.explicit_padding(size), size, pooled, strict=True
     ):
-        starts = np.arange(count) * s - low
-        if op.count_include_pad:
-            lengths = np.minimum(starts + k, length + high) - starts
-        else:
-            lengths = np.minimum(starts + k, length) - np.maximum(starts, 0)
-        factors.append(1.0 / lengths)
+        elements = np.arange(count)[:, None] * s - low + np.arange(k) * d
+        end = length + high if op.count_include_pad else length
+        start = -low if op.count_include_pad else 0
+        factors.append(1.0 / ((elements >= start) & (elements < end)).sum(axis=1))
     return factors[0].astype(dtype)[:, None], factors[1].astype(dtype)[None, :]
 
 
 def _bind_average(binding: Binding) -> Call:
     (x,), y = binding.inputs, binding.output
-    return _by_planes(binding, [y, x], [], x.shape[2:], y.shape[2:], _average)
+    return by_planes(binding, [y, x], [], x.shape[2:], y.shape[2:], _average)
 
 
 def _average(
-    op: pool.AvgPool2d, places: list[_Place], arrays: list[np.ndarray], _: Any
+    op: pool.AvgPool2d, places: list[Place], arrays: list[np.ndarray], _: Any
 ) -> list[Call]:
     y, x = arrays
     calls: list[Call] = [partial(y.fill, 0)]
@@ -261,12 +170,12 @@ def _average_grad_workspace(op: pool.AvgPool2dGrad, inputs: tuple[TensorSpec, ..
 def _bind_average_grad(binding: Binding) -> Call:
     (gy,), gx = binding.inputs, binding.output
     scratch = carve(binding.workspace, (gy.shape, gy.dtype))
-    return _by_planes(binding, [gx, gy], scratch, gx.shape[2:], gy.shape[2:], _average_grad)
+    return by_planes(binding, [gx, gy], scratch, gx.shape[2:], gy.shape[2:], _average_grad)
 
 
 def _average_grad(
     op: pool.AvgPool2dGrad,
-    places: list[_Place],
+    places: list[Place],
     arrays: list[np.ndarray],
     scratch: list[np.ndarray],
 ) -> list[Call]:

@@ -81,6 +81,11 @@ def _bind_slice(binding: Binding) -> Call:
     return in_parallel(binding.workers, [[call] for call in _copy(binding.output, x[index])])
 
 
+def _bind_flip(binding: Binding) -> Call:
+    source = np.flip(binding.inputs[0], binding.op.axes)
+    return in_parallel(binding.workers, [[call] for call in _copy(binding.output, source)])
+
+
 def _bind_pad(binding: Binding) -> Call:
     (x,), out, op = binding.inputs, binding.output, binding.op
     inner = tuple(
@@ -101,4 +106,5 @@ KERNELS: dict[type, Kernel] = {
     shape.Split: simple(_bind_split),
     shape.Slice: simple(_bind_slice),
     shape.Pad: simple(_bind_pad),
+    shape.Flip: simple(_bind_flip),
 }

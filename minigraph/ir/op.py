@@ -44,6 +44,9 @@ class Op(ABC):
     absolute_attributes: ClassVar[tuple[str, ...]] = ()
     """Attributes that hold sizes of one particular input shape: they stop a replay at another."""
 
+    absolute_axes: ClassVar[tuple[int, ...] | None] = None
+    """Axes of the operands that those sizes follow from, where others may change; None: all."""
+
     may_refuse: ClassVar[bool] = False
     """True where a kernel may refuse the values it is given (an illegal label, say)."""
 

@@ -2,6 +2,7 @@
 
 from minigraph.ir.constant import Constant, Full
 from minigraph.ops import (
+    axis_map,
     broadcast,
     control,
     conv,
@@ -9,12 +10,17 @@ from minigraph.ops import (
     fused,
     loss,
     matmul,
+    median,
     norm,
+    pad_modes,
     pool,
     random,
     reduce,
+    resize,
     shape,
     softmax,
+    unfold,
+    unpool,
 )
 from minigraph.ops.operators import new_builder
 
@@ -62,6 +68,7 @@ ALL_OPS = (
     shape.Split,
     shape.Slice,
     shape.Pad,
+    shape.Flip,
     # reduce
     reduce.Mean,
     reduce.Max,
@@ -77,6 +84,18 @@ ALL_OPS = (
     pool.MaxPool2dGather,
     pool.AvgPool2d,
     pool.AvgPool2dGrad,
+    median.MedianPool2d,
+    # unpool, unfold
+    unpool.MaxPool2dWithPositions,
+    unpool.MaxUnpool2d,
+    unpool.TakeAtPositions,
+    unfold.Unfold2d,
+    unfold.Fold2d,
+    # axis maps
+    resize.ResizeAxis,
+    resize.AdaptiveMeanAxis,
+    pad_modes.PadAxis,
+    axis_map.AxisMapAdjoint,
     # matmul, softmax, norm, loss, random, control
     matmul.MatMul,
     softmax.Softmax,

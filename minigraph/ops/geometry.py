@@ -70,6 +70,17 @@ def output_size(size: int, kernel: int, stride: int, padding: Pair, dilation: in
     return (size + sum(padding) - effective_kernel(kernel, dilation)) // stride + 1
 
 
+def ceil_output_size(size: int, kernel: int, stride: int, padding: Pair, dilation: int) -> int:
+    """Number of window positions along one axis in ceil mode; may be zero or negative.
+
+    A last window may reach beyond the padding, but one that would start past the input's end, in
+    the high padding, is left out (torch's rule, and ONNX's).
+    """
+    room = size + sum(padding) - effective_kernel(kernel, dilation)
+    count = -(-room // stride) + 1
+    return count - 1 if (count - 1) * stride >= size + padding[0] else count
+
+
 def same_padding(size: int, kernel: int, stride: int, dilation: int) -> Pair:
     """Padding for an output of ``ceil(size / stride)``; an odd remainder goes to the high side."""
     out = -(-size // stride)

@@ -12,15 +12,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from minigraph.ir.errors import SpecError
+from minigraph.ir.footprint import Footprint
 from minigraph.ir.op import Cost, Cotangents, Footprints, Op, Tensors, memory_cost
 from minigraph.ir.spec import DType, TensorSpec
 from minigraph.ir.tensor import Tensor
+from minigraph.ops.arguments import integer
+from minigraph.ops.elementwise import absolute, exp, log, sqrt, where
 from minigraph.ops.geometry import (
     Padding,
     Pair,
+    ceil_output_size,
+    effective_kernel,
     normalise_padding,
     output_size,
     pair,
+    same_padding,
     window_footprint,
 )
 from minigraph.ops.reduce import reduce_max, reduce_mean
@@ -28,23 +34,59 @@ from minigraph.ops.reduce import reduce_max, reduce_mean
 
 @dataclass(frozen=True)
 class Window(Op):
-    """What all pooling ops share: a window that slides over height and width."""
+    """What all pooling ops share: a window that slides over height and width.
+
+    ``padding`` is ``((top, bottom), (left, right))``, or ``"same"`` or ``"same_lower"``, which stay
+    relative to the input: an output of ``ceil(size / stride)``, an odd remainder at the bottom
+    and right, or at the top and left.
+    """
 
     kernel: Pair
     stride: Pair
-    padding: Padding = ((0, 0), (0, 0))
+    padding: Padding | str = ((0, 0), (0, 0))
+    dilation: Pair = (1, 1)
+    ceil_mode: bool = False
 
     def __post_init__(self) -> None:
         if min(self.kernel) < 1 or min(self.stride) < 1:
             raise SpecError(
                 f"Expected a kernel and a stride of one or more, got {self.kernel}, {self.stride}"
             )
-        for size, (low, high) in zip(self.kernel, self.padding, strict=True):
-            if max(low, high) >= size:
+        if min(self.dilation) < 1:
+            raise SpecError(f"Expected a dilation of one or more, got {self.dilation}")
+        if isinstance(self.padding, str):
+            if self.padding not in ("same", "same_lower"):
                 raise SpecError(
-                    f"Expected a padding smaller than the kernel {size}, got {(low, high)}: "
+                    f"Expected a padding of numbers, 'same', 'same_lower' or 'valid', "
+                    f"got {self.padding!r}"
+                )
+            return
+        for size, dilation, (low, high) in zip(
+            self.kernel, self.dilation, self.padding, strict=True
+        ):
+            if max(low, high) >= effective_kernel(size, dilation):
+                raise SpecError(
+                    f"Expected a padding smaller than the kernel "
+                    f"{effective_kernel(size, dilation)}, got {(low, high)}: "
                     "a window must not lie in the padding alone"
                 )
+
+    @property
+    def window(self) -> tuple[Pair, Pair, Padding | str, Pair, bool]:
+        """The attributes that all ops of one window share, in order."""
+        return (self.kernel, self.stride, self.padding, self.dilation, self.ceil_mode)
+
+    def explicit_padding(self, size: Sequence[int]) -> Padding:
+        """The padding in numbers, for an image of this height and width."""
+        if not isinstance(self.padding, str):
+            return self.padding
+        vertical, horizontal = (
+            same_padding(*axis)
+            for axis in zip(size, self.kernel, self.stride, self.dilation, strict=True)
+        )
+        if self.padding == "same_lower":
+            return (vertical[::-1], horizontal[::-1])
+        return (vertical, horizontal)
 
     def pooled_shape(self, x: TensorSpec) -> tuple[int, ...]:
         """The output's shape. Raises SpecError for an input that no window fits."""
@@ -52,18 +94,23 @@ class Window(Op):
             raise SpecError(f"Expected 4 axes (N,C,H,W), got {x}")
         if not x.dtype.is_floating:
             raise SpecError(f"Expected a floating dtype, got {x.dtype}: use mg.cast first")
-        sizes = [
-            output_size(size, kernel, stride, padding, 1)
-            for size, kernel, stride, padding in zip(
-                x.shape[2:], self.kernel, self.stride, self.padding, strict=True
-            )
-        ]
-        if min(sizes) < 1:
+        padding = self.explicit_padding(x.shape[2:])
+        count = ceil_output_size if self.ceil_mode else output_size
+        axes = list(zip(x.shape[2:], self.kernel, self.stride, padding, self.dilation, strict=True))
+        sizes = [count(*axis) for axis in axes]
+        if min(sizes) < 1 or min(x.shape[2:]) < 1:
             raise SpecError(
                 f"Expected an input that the {self.kernel[0]}x{self.kernel[1]} window fits, "
                 f"got {x.shape[2]}x{x.shape[3]} with padding {self.padding}"
             )
+        for axis, windows in zip(axes, sizes, strict=True):
+            _check_no_window_is_empty(*axis, windows)
         return (*x.shape[:2], *sizes)
+
+    def footprint(self, axis: int, x: TensorSpec) -> Footprint:
+        """What an output position reads of the input along an axis."""
+        padding = self.explicit_padding(x.shape[2:])
+        return window_footprint(axis, self.kernel, self.stride, padding, self.dilation)
 
     @property
     def position_dtype(self) -> DType:
@@ -91,11 +138,11 @@ class MaxPool2d(Window):
 
     def vjp(self, inputs: Tensors, outputs: Tensors, grads: Cotangents) -> Cotangents:
         (x,), (_, positions), (g, _) = inputs, outputs, grads
-        op = MaxPool2dScatter(self.kernel, self.stride, self.padding, _plane(x))
+        op = MaxPool2dScatter(*self.window, _plane(x))
         return g.builder.emit(op, g, positions)
 
     def footprints(self, axis: int, x: TensorSpec) -> Footprints:
-        return (window_footprint(axis, self.kernel, self.stride, self.padding),)
+        return (self.footprint(axis, x),)
 
 
 @dataclass(frozen=True)
@@ -112,7 +159,7 @@ class MaxPool2dScatter(Window):
         return (result,)
 
     def vjp(self, inputs: Tensors, outputs: Tensors, grads: Cotangents) -> Cotangents:
-        op = MaxPool2dGather(self.kernel, self.stride, self.padding)
+        op = MaxPool2dGather(*self.window)
         return grads[0].builder.emit(op, grads[0], inputs[1])[0], None
 
 
@@ -127,34 +174,51 @@ class MaxPool2dGather(Window):
 
     def vjp(self, inputs: Tensors, outputs: Tensors, grads: Cotangents) -> Cotangents:
         x, positions = inputs
-        op = MaxPool2dScatter(self.kernel, self.stride, self.padding, _plane(x))
+        op = MaxPool2dScatter(*self.window, _plane(x))
         return grads[0].builder.emit(op, grads[0], positions)[0], None
 
 
 @dataclass(frozen=True)
-class AvgPool2d(Window):
-    """(N,C,H,W) gives the windows' means; ``count_include_pad`` counts padding as zeros."""
+class _Averaging(Window):
+    """What a window's sum is divided by: ``divisor``, or the number of elements that count.
+
+    ``count_include_pad`` counts padding, too. What a last window of ceil mode covers beyond the
+    padding never counts.
+    """
 
     count_include_pad: bool = True
+    divisor: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.divisor is not None and self.divisor < 1:
+            raise SpecError(f"Expected a divisor of one or more, got {self.divisor}")
+
+    @property
+    def averaging(self) -> tuple[Pair, Pair, Padding | str, Pair, bool, bool, int | None]:
+        """The attributes that average pooling and its gradient share, in order."""
+        return (*self.window, self.count_include_pad, self.divisor)
+
+
+@dataclass(frozen=True)
+class AvgPool2d(_Averaging):
+    """(N,C,H,W) gives the windows' means; padding is zeros."""
 
     def infer(self, x: TensorSpec) -> tuple[TensorSpec, ...]:
         return (x.with_shape(self.pooled_shape(x)),)
 
     def vjp(self, inputs: Tensors, outputs: Tensors, grads: Cotangents) -> Cotangents:
-        op = AvgPool2dGrad(
-            self.kernel, self.stride, self.padding, self.count_include_pad, _plane(inputs[0])
-        )
+        op = AvgPool2dGrad(*self.averaging, _plane(inputs[0]))
         return grads[0].builder.emit(op, grads[0])
 
     def footprints(self, axis: int, x: TensorSpec) -> Footprints:
-        return (window_footprint(axis, self.kernel, self.stride, self.padding),)
+        return (self.footprint(axis, x),)
 
 
 @dataclass(frozen=True)
-class AvgPool2dGrad(Window):
+class AvgPool2dGrad(_Averaging):
     """Gradient of average pooling: spreads each ``gy`` evenly over its window."""
 
-    count_include_pad: bool = True
     input_size: Pair = (0, 0)
 
     absolute_attributes = ("input_size",)
@@ -165,12 +229,24 @@ class AvgPool2dGrad(Window):
         return (result,)
 
     def vjp(self, inputs: Tensors, outputs: Tensors, grads: Cotangents) -> Cotangents:
-        op = AvgPool2d(self.kernel, self.stride, self.padding, self.count_include_pad)
-        return grads[0].builder.emit(op, grads[0])
+        return grads[0].builder.emit(AvgPool2d(*self.averaging), grads[0])
 
 
 def _plane(x: Tensor) -> Pair:
     return (x.shape[2], x.shape[3])
+
+
+def _check_no_window_is_empty(
+    size: int, kernel: int, stride: int, padding: Pair, dilation: int, windows: int
+) -> None:
+    """Only where dilated windows start in the low padding can all of their elements miss."""
+    for start in range(-padding[0], min(0, windows * stride - padding[0]), stride):
+        inside = start % dilation  # the window's first element at 0 or later
+        if inside > start + (kernel - 1) * dilation or inside >= size:
+            raise SpecError(
+                f"Expected windows with an element inside the image, got one at {start} of kernel "
+                f"{kernel} and dilation {dilation} over {size}: less padding {padding}"
+            )
 
 
 def _check_windows(op: Window, x: TensorSpec, *pooled: TensorSpec) -> None:
@@ -185,17 +261,36 @@ def _check_windows(op: Window, x: TensorSpec, *pooled: TensorSpec) -> None:
 # ---- functions
 
 
+def window_of(
+    kernel: int | Sequence[int],
+    stride: int | Sequence[int] | None,
+    padding: Any,
+    dilation: int | Sequence[int],
+    ceil_mode: bool,
+) -> tuple[Pair, Pair, Padding | str, Pair, bool]:
+    """The attributes of a window from what users write; the stride is the kernel by default."""
+    pads = padding if padding in ("same", "same_lower") else normalise_padding(padding)
+    strides = pair(kernel if stride is None else stride)
+    return (pair(kernel), strides, pads, pair(dilation), bool(ceil_mode))
+
+
 def max_pool2d(
     x: Tensor,
     kernel: int | Sequence[int],
     stride: int | Sequence[int] | None = None,
     padding: Any = 0,
+    dilation: int | Sequence[int] = 1,
+    ceil_mode: bool = False,
     name: str | None = None,
 ) -> Tensor:
-    """Maxima of sliding windows over (N,C,H,W); the stride is the kernel by default."""
-    op = MaxPool2d(
-        pair(kernel), pair(kernel if stride is None else stride), normalise_padding(padding)
-    )
+    """Maxima of sliding windows over (N,C,H,W); the stride is the kernel by default.
+
+    ``padding`` is a number, ``(height, width)``, ``((top, bottom), (left, right))``, ``"valid"``,
+    ``"same"`` or ``"same_lower"`` (an output of ``ceil(size / stride)``, an odd remainder at the
+    bottom and right, or top and left). With ``ceil_mode`` a last window may reach beyond the
+    padding, if it starts in the image or the padding before it (as in torch and ONNX).
+    """
+    op = MaxPool2d(*window_of(kernel, stride, padding, dilation, ceil_mode))
     return x.builder.emit(op, x, name=name)[0]
 
 
@@ -204,13 +299,52 @@ def avg_pool2d(
     kernel: int | Sequence[int],
     stride: int | Sequence[int] | None = None,
     padding: Any = 0,
+    *,
     count_include_pad: bool = True,
+    ceil_mode: bool = False,
+    divisor_override: int | None = None,
+    dilation: int | Sequence[int] = 1,
     name: str | None = None,
 ) -> Tensor:
-    """Means of sliding windows over (N,C,H,W); the stride is the kernel by default."""
-    stride = kernel if stride is None else stride
-    op = AvgPool2d(pair(kernel), pair(stride), normalise_padding(padding), count_include_pad)
-    return x.builder.emit(op, x, name=name)[0]
+    """Means of sliding windows over (N,C,H,W); the stride is the kernel by default.
+
+    Padding and ``ceil_mode`` as in ``max_pool2d``. Padding counts as zeros, or, without
+    ``count_include_pad``, not at all; what lies beyond it (ceil mode) never counts.
+    ``divisor_override`` divides every window's sum by one number (1: sum pooling).
+    """
+    window = window_of(kernel, stride, padding, dilation, ceil_mode)
+    divisor = None if divisor_override is None else integer(divisor_override, "a divisor")
+    return x.builder.emit(AvgPool2d(*window, count_include_pad, divisor), x, name=name)[0]
+
+
+def lp_pool2d(
+    x: Tensor,
+    power: int,
+    kernel: int | Sequence[int],
+    stride: int | Sequence[int] | None = None,
+    padding: Any = 0,
+    dilation: int | Sequence[int] = 1,
+    ceil_mode: bool = False,
+) -> Tensor:
+    """``(sum over the window of |x| ** power) ** (1 / power)``: power 1 sums, 2 is Euclidean.
+
+    As ONNX's LpPool; torch's ``lp_pool2d`` takes ``x``, not ``|x|``, to an odd power. The gradient
+    where a window is all zeros is 0 (torch: not a number).
+    """
+    power = integer(power, "a power")
+    if power < 1:
+        raise SpecError(f"Expected a power of one or more, got {power}")
+    window = window_of(kernel, stride, padding, dilation, ceil_mode)
+    size = absolute(x)
+    powers = size
+    for _ in range(power - 1):
+        powers = powers * size
+    (sums,) = x.builder.emit(AvgPool2d(*window, divisor=1), powers)
+    if power == 1:
+        return sums
+    some = sums > 0.0
+    safe = where(some, sums, 1.0)
+    return where(some, sqrt(safe) if power == 2 else exp(log(safe) / power), 0.0)
 
 
 def global_avg_pool2d(x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Ops that move elements without computing: transpose, concat, split, slice, pad, flatten."""
+"""Ops that move elements without computing: transpose, concat, split, slice, pad, flip, flatten."""
 
 from __future__ import annotations
 
@@ -259,7 +259,29 @@ class Pad(Op):
         return _moves(self, *inputs)
 
 
+@dataclass(frozen=True)
+class Flip(Op):
+    """Reverse the order of the elements along some axes."""
+
+    axes: tuple[int, ...]
+
+    def infer(self, x: TensorSpec) -> tuple[TensorSpec, ...]:
+        normalise_axes(self.axes, x.ndim)
+        return (x,)
+
+    def vjp(self, inputs: Tensors, outputs: Tensors, grads: Cotangents) -> Cotangents:
+        return grads[0].builder.emit(self, grads[0])
+
+    def cost(self, *inputs: TensorSpec) -> Cost:
+        return _moves(self, *inputs)
+
+
 # ---- functions
+
+
+def flip(x: Tensor, axes: int | Sequence[int]) -> Tensor:
+    """Reverse the order of the elements along some axes."""
+    return x.builder.emit(Flip(normalise_axes(axes, x.ndim)), x)[0]
 
 
 def flatten(x: Tensor, start_axis: int = 1) -> Tensor:
@@ -296,14 +318,6 @@ def split(x: Tensor, sections: int | Sequence[int], axis: int = 1) -> tuple[Tens
             )
         sections = (x.shape[axis] // sections,) * sections
     return x.builder.emit(Split(axis, integers(sections, "sections")), x)
-
-
-def pad(x: Tensor, padding: Sequence[tuple[int, int]], value: float = 0.0) -> Tensor:
-    """Pad each axis with ``(low, high)`` elements of ``value``."""
-    if is_integer(padding) or not all(isinstance(p, Sequence) and len(p) == 2 for p in padding):
-        raise SpecError(f"Expected a pair (low, high) for each axis, got {padding!r}")
-    low, high = (integers((p[side] for p in padding), "paddings") for side in (0, 1))
-    return x.builder.emit(Pad(low, high, (0,) * len(low), value), x)[0]
 
 
 def zeros_like(x: Tensor) -> Tensor:

@@ -2,8 +2,14 @@
 
 from minigraph.passes.common_nodes import merge_common_nodes
 from minigraph.passes.dead_nodes import eliminate_dead_nodes
+from minigraph.passes.dense_to_convolution import (
+    convert_dense_to_convolution,
+    dense_to_convolution,
+    to_fully_convolutional,
+)
 from minigraph.passes.fold_constants import fold_constants
 from minigraph.passes.fuse_epilogue import FuseEpilogue
+from minigraph.passes.lower_transposed_convolution import LowerTransposedConvolution
 from minigraph.passes.mode import keep_outputs, to_inference, to_training
 from minigraph.passes.pipeline import Pass, PassReport, run_passes
 from minigraph.passes.rewrite import Emitter, Rule, rewrite
@@ -11,15 +17,19 @@ from minigraph.passes.rewrite import Emitter, Rule, rewrite
 __all__ = [
     "Emitter",
     "FuseEpilogue",
+    "LowerTransposedConvolution",
     "Pass",
     "PassReport",
     "Rule",
+    "convert_dense_to_convolution",
+    "dense_to_convolution",
     "eliminate_dead_nodes",
     "fold_constants",
     "keep_outputs",
     "merge_common_nodes",
     "rewrite",
     "run_passes",
+    "to_fully_convolutional",
     "to_inference",
     "to_training",
 ]

@@ -16,14 +16,20 @@ from minigraph.ir.constant import Constant, Full
 from minigraph.ops import (
     ALL_OPS,
     TEXT_CLASSES,
+    axis_map,
     broadcast,
     control,
     conv,
     fused,
     loss,
     matmul,
+    median,
     norm,
+    pad_modes,
     pool,
+    resize,
+    unfold,
+    unpool,
 )
 from minigraph.ops import elementwise as ew
 from minigraph.ops import random as rnd
@@ -120,7 +126,8 @@ SHAPES = [
     Bad(sh.Slice, "float32[2,3]", lambda x: x[True], "got True"),
     Bad(sh.Slice, "float32[2,3]", lambda x: x[..., ...], "at most one ellipsis"),
     Bad(sh.Pad, "float32[2,3]", lambda x: mg.pad(x, [(1, 1)]), "2 paddings, got 1"),
-    Bad(sh.Pad, "float32[2]", lambda x: mg.pad(x, [(0, -1)]), r"zero or more, .*high=\[-1\]"),
+    Bad(sh.Pad, "float32[2]", emit(lambda: sh.Pad((0,), (-1,), (0,))), r"more, .*high=\[-1\]"),
+    Bad(sh.Pad, "float32[2]", lambda x: mg.pad(x, [(-1, -2)]), r"at most 2 .*got \(-1, -2\)"),
     Bad(sh.Pad, "float32[2]", lambda x: mg.pad(x, [(1, 1, 1)]), r"got \[\(1, 1, 1\)\]"),
     Bad(sh.Pad, "float32[2]", lambda x: mg.pad(x, 1), "got 1"),
     Bad(sh.Pad, "uint8[2]", lambda x: mg.pad(x, [(1, 1)], -1), r"\[0, 255\] for uint8, got -1"),
@@ -222,6 +229,82 @@ WINDOWS = [
 ]  # fmt: skip
 
 
+P = "float32[1,1,3,3] int64[1,1,3,3]"
+
+SPATIAL = [
+    *(Bad(op, X, lambda x, f=f, o=options: f(x, 3, **o), says)
+      for op, f in ((pool.MaxPool2d, mg.max_pool2d), (pool.AvgPool2d, mg.avg_pool2d),
+                    (unpool.MaxPool2dWithPositions, mg.max_pool2d_with_positions),
+                    (unfold.Unfold2d, mg.unfold2d))
+      for options, says in (
+          ({"dilation": 0}, r"dilation of one or more, got \(0, 0\)"),
+          ({"dilation": 4}, "3x3 window fits, got 8x8"), ({"padding": "full"}, "got 'full'"),
+          ({"padding": 3}, r"smaller than the kernel 3, got \(3, 3\)"))),
+    Bad(pool.MaxPool2d, "float32[1,1,1,9]", lambda x: mg.max_pool2d(x, (2, 1), 1, (1, 0), (2, 1)),
+        "one at -1 of kernel 2 and dilation 2 over 1"),
+    Bad(pool.AvgPool2d, X, lambda x: mg.avg_pool2d(x, 2, divisor_override=0), "or more, got 0"),
+    Bad(pool.AvgPool2d, X, lambda x: mg.lp_pool2d(x, 0, 2), "power of one or more, got 0"),
+    Bad(unpool.MaxUnpool2d, P, lambda x, p: mg.max_unpool2d(x, p, 0), r"1x1, got \(0, 0\)"),
+    Bad(unpool.MaxUnpool2d, "float32[1,1,3,3] int32[1,1,3,3]",
+        lambda x, p: mg.max_unpool2d(x, p, 6), r"int64\[1,1,3,3\], got int32\[1,1,3,3\]"),
+    Bad(unpool.MaxUnpool2d, "float32[1,1,3,3] int64[1,1,3,4]",
+        lambda x, p: mg.max_unpool2d(x, p, 6), r"int64\[1,1,3,3\], got int64\[1,1,3,4\]"),
+    Bad(unpool.TakeAtPositions, "float32[1,2,3,3] int64[1,1,3,3]", emit(unpool.TakeAtPositions),
+        r"int64\[1,2,3,3\], got int64\[1,1,3,3\]"),
+    Bad(unpool.TakeAtPositions, "float32[3,3] int64[1,1,3,3]", emit(unpool.TakeAtPositions),
+        r"images .*got float32\[3,3\]"),
+    Bad(sh.Pad, "float32[3,3]", lambda x: mg.bed_of_nails2d(x, 2), r"got float32\[3,3\]"),
+    Bad(sh.Pad, X, lambda x: mg.bed_of_nails2d(x, 0), r"one or more, got \(0, 0\)"),
+    Bad(sh.Flip, "float32[2,3]", lambda x: mg.flip(x, 2), r"\[-2, 2\), got 2"),
+    Bad(median.MedianPool2d, X, lambda x: mg.median_filter2d(x, 4), r"centre, got \(4, 4\)"),
+    Bad(median.MedianPool2d, X, lambda x: mg.median_filter2d(x, padding="edge"), "got 'edge'"),
+    Bad(median.MedianPool2d, "float32[3]", lambda x: mg.median_filter2d(x), r"got float32\[3\]"),
+    Bad(median.MedianPool2d, X, emit(lambda: median.MedianPool2d((3, 3), (1, 1), ((1, 1), (0, 0)))),
+        r"inside the image, got padding \(\(1, 1\), \(0, 0\)\)"),
+    Bad(median.MedianPool2d, X, emit(lambda: median.MedianPool2d((2, 3), (1, 1))), "an odd kernel"),
+    Bad(unfold.Fold2d, "float32[1,5,4]", lambda x: mg.fold2d(x, (3, 3), 2), r"C\*4,.*\[1,5,4\]"),
+    Bad(unfold.Fold2d, "float32[1,4,5]", lambda x: mg.fold2d(x, (3, 3), 2), r"4 positions, .*5\]"),
+    Bad(unfold.Unfold2d, f"{X} float32[3,3]", unfold.locally_connected2d, r"got float32\[3,3\]"),
+    Bad(unfold.Unfold2d, f"{X} float32[6,6,4,2,3,3]", unfold.locally_connected2d, "2 input chan"),
+    Bad(unfold.Unfold2d, f"{X} float32[5,6,4,3,3,3]", unfold.locally_connected2d,
+        "6x6 positions, got"),
+    Bad(unfold.Unfold2d, X, lambda x: mg.locally_connected2d(x, 0, 3), "one or more, got 0"),
+    *(Bad(resize.ResizeAxis, X, lambda x, o=options: mg.resize(x, **o), says)
+      for options, says in (
+          ({}, "a size or a scale, got size=None"), ({"size": 4, "scale": 2.0}, "got size=4"),
+          ({"size": 0}, "one or more, got 0"), ({"size": 1.5}, "got 1.5"),
+          ({"scale": 0.0}, "positive scale, got 0.0"), ({"scale": np.nan}, "got nan"),
+          ({"scale": "2"}, "got '2'"), ({"scale": (1, 2, 3)}, r"got \(1, 2, 3\)"),
+          ({"scale": 0.1}, "along axis 2, got 8 and 0.1"),
+          ({"size": 4, "mode": "cubic"}, "nearest, bilinear, got 'cubic'"),
+          ({"size": 4, "coordinates": "centre"}, "half_pixel, .*got 'centre'"),
+          ({"size": 4, "rounding": "up"}, "floor, ceil, got 'up'"))),
+    Bad(resize.ResizeAxis, "uint8[2,3,8,8]", lambda x: mg.resize(x, 4, mode="bilinear"),
+        "floating dtype, got uint8"),
+    Bad(resize.ResizeAxis, "float32[8,8]", lambda x: mg.resize(x, 4), r"got float32\[8,8\]"),
+    Bad(resize.AdaptiveMeanAxis, X, lambda x: mg.adaptive_avg_pool2d(x, 0), "or more, got 0"),
+    Bad(resize.AdaptiveMeanAxis, "float32[1,1,0,4]", lambda x: mg.adaptive_avg_pool2d(x, 2),
+        "along axis 2, got none"),
+    Bad(pad_modes.PadAxis, "float32[3]", lambda x: mg.pad(x, [(3, 0)], mode="reflect"),
+        r"at most 2 with mode 'reflect' along axis 0 of 3 elements, got \(3, 0\)"),
+    Bad(pad_modes.PadAxis, "float32[3]", lambda x: mg.pad(x, [(0, 4)], mode="wrap"),
+        "at most 3 with mode 'circular'"),
+    Bad(pad_modes.PadAxis, "float32[0]", lambda x: mg.pad(x, [(0, 4)], mode="edge"), "at most 0"),
+    Bad(pad_modes.PadAxis, "float32[3]", lambda x: mg.pad(x, [(0, -1)], mode="edge"),
+        r"zero or more .*got \(0, -1\)"),
+    Bad(pad_modes.PadAxis, "float32[3]", lambda x: mg.pad(x, [(0, 0)], mode="mirror"), "'mirror'"),
+    Bad(pad_modes.PadAxis, "float32[3]", lambda x: mg.pad(x, [(1, 0)], "reflect"),
+        "write mode='reflect'"),
+    Bad(pad_modes.PadAxis, "float32[3,3]", lambda x: mg.pad(x, [(0, 0)], mode="edge"),
+        "2 paddings, got 1"),
+    Bad(axis_map.AxisMapAdjoint, "float32[3]",
+        emit(lambda: axis_map.AxisMapAdjoint(pad_modes.PadAxis(0, 1, 1, "reflect"), 4)),
+        r"6 elements along axis 0, got \[3\]"),
+    Bad(conv.Conv2d, "float32[3,3]", lambda x: mg.conv1d(x, 2, 3), r"\(N,C,L\), got float32"),
+    Bad(conv.Conv2d, "float32[1,3,3]", lambda x: mg.conv1d(x, 2, 4), "at least 4 .*got 3"),
+]  # fmt: skip
+
+
 def cross_entropy(**options: Any) -> Callable[..., Any]:
     return lambda x, t: mg.softmax_cross_entropy(x, t, **options)
 
@@ -264,7 +347,7 @@ LOSSES = [
 
 ANYTHING_GOES = {control.StopGradient}
 
-CASES = [*ELEMENTWISE, *SHAPES, *REDUCTIONS, *WINDOWS, *LOSSES]
+CASES = [*ELEMENTWISE, *SHAPES, *REDUCTIONS, *WINDOWS, *SPATIAL, *LOSSES]
 
 
 def test_every_op_refuses_something() -> None:

@@ -9,6 +9,7 @@ import op_rows_conv
 import op_rows_elementwise
 import op_rows_loss
 import op_rows_shape
+import op_rows_spatial
 import op_table
 import pytest
 from op_table import Differentiated, Row, check_gradients, compile_forward, feed, listed, run
@@ -22,6 +23,7 @@ ROWS = [
     *op_rows_elementwise.ROWS,
     *op_rows_shape.ROWS,
     *op_rows_conv.ROWS,
+    *op_rows_spatial.ROWS,
     *op_rows_loss.ROWS,
 ]
 
