@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from minigraph.backend import Algorithm, Program, Refused, Supported
 from minigraph.backends.numpy import (
+    activation,
     conv,
     elementwise,
     loss,
@@ -42,6 +43,7 @@ _POOLING = pool.KERNELS
 
 KERNELS: Mapping[type, Kernel] = {
     **elementwise.KERNELS,
+    **activation.KERNELS,
     **shape.KERNELS,
     **random.KERNELS,
     **{op: through_float32(kernel) for op, kernel in {**_SUMMING, **_POOLING}.items()},

@@ -21,6 +21,7 @@ from minigraph.backends.numpy.kernel import (
     take_block,
 )
 from minigraph.ir.spec import TensorSpec
+from minigraph.ops import elementary
 from minigraph.ops import elementwise as ops
 
 BlockCalls = Callable[[Any, list[np.ndarray], np.ndarray], list[Call]]
@@ -100,6 +101,25 @@ def _cast(op: Any, inputs: list[np.ndarray], out: np.ndarray) -> list[Call]:
     return [partial(np.copyto, out, inputs[0], casting="unsafe")]
 
 
+def _clip(op: elementary.Clip, inputs: list[np.ndarray], out: np.ndarray) -> list[Call]:
+    return clip_calls(op, inputs[0], out)
+
+
+def clip_calls(op: elementary.Clip, x: np.ndarray, out: np.ndarray) -> list[Call]:
+    """Not below the minimum, then not above the maximum: a NaN survives both."""
+    calls: list[Call] = []
+    for bound, pick in ((op.minimum, np.maximum), (op.maximum, np.minimum)):
+        if bound is not None:
+            calls.append(partial(pick, out if calls else x, np.array(bound, out.dtype), out=out))
+    return calls
+
+
+def _pow_scalar(
+    op: elementary.PowScalar, inputs: list[np.ndarray], out: np.ndarray
+) -> list[Call]:
+    return [partial(np.power, inputs[0], np.array(op.exponent, out.dtype), out=out)]
+
+
 def _bind_relu_grad(binding: Binding) -> Call:
     """gy where y > 0, by bits: the comparison's 0 or 1 becomes a mask of no or all bits.
 
@@ -137,6 +157,7 @@ UFUNCS: dict[type, np.ufunc] = {
     ops.Div: np.divide,
     ops.Maximum: np.maximum,
     ops.Minimum: np.minimum,
+    elementary.Pow: np.power,
 }
 """Binary arithmetic: also what may run inside a fused body."""
 
@@ -149,6 +170,11 @@ KERNELS: dict[type, Kernel] = {
     ops.Exp: _ufunc(np.exp, 1),
     ops.Log: _ufunc(np.log, 1),
     ops.Tanh: _ufunc(np.tanh, 1),
+    elementary.Sin: _ufunc(np.sin, 1),
+    elementary.Cos: _ufunc(np.cos, 1),
+    elementary.Floor: _ufunc(np.floor, 1),
+    elementary.Ceil: _ufunc(np.ceil, 1),
+    elementary.Round: _ufunc(np.rint, 1),
     ops.Equal: _ufunc(np.equal, 0),
     ops.NotEqual: _ufunc(np.not_equal, 0),
     ops.Less: _ufunc(np.less, 0),
@@ -162,6 +188,8 @@ KERNELS: dict[type, Kernel] = {
     ops.ReluGrad: simple(_bind_relu_grad, overwrites=(0,), workspace=_relu_grad_workspace),
     ops.LeakyRelu: simple(_blocked(_leaky_relu)),
     ops.Sigmoid: simple(_blocked(_sigmoid), overwrites=(0,)),
+    elementary.Clip: simple(_blocked(_clip), overwrites=(0,)),
+    elementary.PowScalar: simple(_blocked(_pow_scalar), overwrites=(0,)),
     ops.Where: simple(_blocked(_where), overwrites=(2,)),
     ops.Cast: simple(_blocked(_cast)),
 }

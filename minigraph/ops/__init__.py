@@ -2,9 +2,11 @@
 
 from minigraph.ir.constant import Constant, Full
 from minigraph.ops import (
+    activation,
     broadcast,
     control,
     conv,
+    elementary,
     elementwise,
     fused,
     loss,
@@ -54,6 +56,21 @@ ALL_OPS = (
     elementwise.LogicalNot,
     elementwise.Where,
     elementwise.Cast,
+    # elementary, activation
+    elementary.Pow,
+    elementary.PowScalar,
+    elementary.Clip,
+    elementary.Erf,
+    elementary.Sin,
+    elementary.Cos,
+    elementary.Floor,
+    elementary.Ceil,
+    elementary.Round,
+    activation.Elu,
+    activation.Softplus,
+    activation.Silu,
+    activation.HardSwish,
+    activation.Gelu,
     # shape
     shape.Flatten,
     shape.Squeeze,
