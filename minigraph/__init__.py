@@ -12,35 +12,12 @@ from minigraph.api import compile, load
 from minigraph.autodiff import gradients
 from minigraph.backend import load_backend
 from minigraph.executable import Executable
-from minigraph.ir.errors import (
-    BuilderError,
-    IllegalLabelError,
-    InputError,
-    LoadError,
-    MemoryLimitError,
-    MinigraphError,
-    SpecError,
-    StateError,
-    UnsupportedError,
-)
 from minigraph.ir.spec import DType, TensorSpec
 from minigraph.ir.tensor import Tensor
-from minigraph.layers import (
-    batch_norm,
-    conv2d,
-    conv_transpose2d,
-    dense,
-    dropout,
-    parameter,
-    scope,
-)
 from minigraph.ops.broadcast import expand, reshape
 from minigraph.ops.control import stop_gradient, when_training
-from minigraph.ops.loss import softmax_cross_entropy
 from minigraph.ops.matmul import matmul
 from minigraph.ops.pool import avg_pool2d, global_avg_pool2d, global_max_pool2d, max_pool2d
-from minigraph.ops.reduce import argmax, reduce_max, reduce_mean, reduce_sum
-from minigraph.ops.shape import concat, flatten, pad, split, squeeze, transpose
 from minigraph.ops.softmax import log_softmax, softmax
 from minigraph.optimizers import (
     SGD,
@@ -104,6 +81,77 @@ from minigraph.ops.elementwise import (
     tanh,
     where,
 )
+from minigraph.ops.reduce import (
+    argmax,
+    argmin,
+    cumsum,
+    reduce_max,
+    reduce_mean,
+    reduce_min,
+    reduce_sum,
+)
+from minigraph.ops.statistics import (
+    l1_norm,
+    l2_norm,
+    logsumexp,
+    standard_deviation,
+    variance,
+)
+from minigraph.layers import (
+    batch_norm,
+    conv2d,
+    conv_transpose2d,
+    dense,
+    dropout,
+    group_norm,
+    instance_norm,
+    layer_norm,
+    parameter,
+    prelu,
+    scope,
+)
+from minigraph.ops.local_response import (
+    local_response_norm,
+)
+from minigraph.ops.indexing import (
+    gather,
+    index_add,
+    one_hot,
+    scatter_add,
+    take_along_axis,
+)
+from minigraph.ops.loss import (
+    nll_loss,
+    softmax_cross_entropy,
+)
+from minigraph.ops.loss_functions import (
+    binary_cross_entropy_with_logits,
+    dice_loss,
+    huber_loss,
+    l1_loss,
+    mse_loss,
+)
+from minigraph.ops.shape import (
+    concat,
+    expand_dims,
+    flatten,
+    pad,
+    split,
+    squeeze,
+    transpose,
+)
+from minigraph.ir.errors import (
+    BuilderError,
+    IllegalIndexError,
+    IllegalLabelError,
+    InputError,
+    LoadError,
+    MemoryLimitError,
+    MinigraphError,
+    SpecError,
+    StateError,
+    UnsupportedError,
+)
 
 __version__ = "0.1.0"
 
@@ -120,6 +168,7 @@ __all__ = [
     "DType",
     "Executable",
     "Groups",
+    "IllegalIndexError",
     "IllegalLabelError",
     "InputError",
     "LoadError",
@@ -140,8 +189,10 @@ __all__ = [
     "WeightDecay",
     "absolute",
     "argmax",
+    "argmin",
     "avg_pool2d",
     "batch_norm",
+    "binary_cross_entropy_with_logits",
     "cast",
     "ceil",
     "clip",
@@ -150,50 +201,70 @@ __all__ = [
     "conv2d",
     "conv_transpose2d",
     "cos",
+    "cumsum",
     "dense",
+    "dice_loss",
     "dropout",
     "elu",
     "equal",
     "erf",
     "exp",
     "expand",
+    "expand_dims",
     "flatten",
     "floor",
+    "gather",
     "gelu",
     "global_avg_pool2d",
     "global_max_pool2d",
     "gradients",
     "greater",
     "greater_equal",
+    "group_norm",
     "hard_sigmoid",
     "hard_swish",
+    "huber_loss",
+    "index_add",
+    "instance_norm",
+    "l1_loss",
+    "l1_norm",
+    "l2_norm",
+    "layer_norm",
     "leaky_relu",
     "less",
     "less_equal",
     "load",
     "load_backend",
+    "local_response_norm",
     "log",
     "log_softmax",
     "logical_and",
     "logical_not",
     "logical_or",
+    "logsumexp",
     "matmul",
     "max_pool2d",
     "maximum",
     "minimum",
     "mish",
+    "mse_loss",
+    "nll_loss",
     "not_equal",
+    "one_hot",
     "pad",
     "parameter",
     "power",
+    "prelu",
     "reciprocal",
     "reduce_max",
     "reduce_mean",
+    "reduce_min",
     "reduce_sum",
     "relu",
     "relu6",
     "reshape",
     "round",
+    "scatter_add",
     "scope",
     "selu",
     "sigmoid",
@@ -206,9 +277,12 @@ __all__ = [
     "split",
     "sqrt",
     "squeeze",
+    "standard_deviation",
     "stop_gradient",
+    "take_along_axis",
     "tanh",
     "transpose",
+    "variance",
     "weights_only",
     "when_training",
     "where",

@@ -15,7 +15,7 @@ from minigraph.backends.numpy.interrupts import interrupts_delayed
 from minigraph.backends.numpy.kernel import Binding, Call, Kernel
 from minigraph.backends.numpy.store import NumpyStore, aligned_empty
 from minigraph.backends.numpy.workers import Workers, numpy_for_kernels
-from minigraph.ir.errors import IllegalLabelError
+from minigraph.ir.errors import IllegalIndexError, IllegalLabelError
 from minigraph.ir.location import describe
 
 
@@ -138,8 +138,8 @@ class NumpyRunner:
                 if interrupted:
                     return
                 call()
-        except IllegalLabelError as error:
-            raise IllegalLabelError(_in_step(error, self._program.steps[index])) from None
+        except (IllegalIndexError, IllegalLabelError) as error:
+            raise type(error)(_in_step(error, self._program.steps[index])) from None
 
     def _finish(self, outputs: Mapping[str, np.ndarray]) -> None:
         for name, array in outputs.items():
