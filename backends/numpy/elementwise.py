@@ -45,10 +45,14 @@ def _blocked(calls: BlockCalls) -> Callable[[Binding], Call]:
 
 
 def _ufunc(function: np.ufunc, operands: int) -> Kernel:
+    return simple(_blocked(_ufunc_calls(function)), overwrites=tuple(range(operands)))
+
+
+def _ufunc_calls(function: np.ufunc) -> BlockCalls:
     def calls(op: Any, inputs: list[np.ndarray], out: np.ndarray) -> list[Call]:
         return [partial(function, *inputs, out=out)]
 
-    return simple(_blocked(calls), overwrites=tuple(range(operands)))
+    return calls
 
 
 def _bind_relu(binding: Binding) -> Call:
@@ -102,15 +106,12 @@ def _cast(op: Any, inputs: list[np.ndarray], out: np.ndarray) -> list[Call]:
 
 
 def _clip(op: elementary.Clip, inputs: list[np.ndarray], out: np.ndarray) -> list[Call]:
-    return clip_calls(op, inputs[0], out)
-
-
-def clip_calls(op: elementary.Clip, x: np.ndarray, out: np.ndarray) -> list[Call]:
     """Not below the minimum, then not above the maximum: a NaN survives both."""
     calls: list[Call] = []
     for bound, pick in ((op.minimum, np.maximum), (op.maximum, np.minimum)):
         if bound is not None:
-            calls.append(partial(pick, out if calls else x, np.array(bound, out.dtype), out=out))
+            source = out if calls else inputs[0]
+            calls.append(partial(pick, source, np.array(bound, out.dtype), out=out))
     return calls
 
 
@@ -159,7 +160,19 @@ UFUNCS: dict[type, np.ufunc] = {
     ops.Minimum: np.minimum,
     elementary.Pow: np.power,
 }
-"""Binary arithmetic: also what may run inside a fused body."""
+
+IN_PLACE: dict[type, BlockCalls] = {
+    **{op: _ufunc_calls(function) for op, function in UFUNCS.items()},
+    ops.Neg: _ufunc_calls(np.negative),
+    ops.Abs: _ufunc_calls(np.absolute),
+    ops.Sqrt: _ufunc_calls(np.sqrt),
+    ops.Exp: _ufunc_calls(np.exp),
+    ops.Tanh: _ufunc_calls(np.tanh),
+    ops.Sigmoid: _sigmoid,
+    elementary.Clip: _clip,
+    elementary.PowScalar: _pow_scalar,
+}
+"""What may run inside a fused body (ReLU besides): the output may be an operand, no scratch."""
 
 KERNELS: dict[type, Kernel] = {
     **{op: _ufunc(function, 2) for op, function in UFUNCS.items()},

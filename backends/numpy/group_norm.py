@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ _PIECE = 1 << 14  # elements of a group that are centred and squared at a time
 def _rows(op: GroupMoments, shape: tuple[int, ...]) -> tuple[int, int]:
     """Groups of all images, and elements of each: these lie together in memory."""
     groups = shape[0] * op.groups
-    return groups, int(np.prod(shape, dtype=np.int64)) // max(groups, 1)
+    return groups, prod(shape[1:]) // op.groups
 
 
 def _parts(op: GroupMoments, shape: tuple[int, ...], dtype: Any, threads: int) -> list[Any]:
@@ -83,7 +84,8 @@ def _bind_window_sum(binding: Binding) -> Call:
     """Add shifted channels to a copy, a block of images at a time."""
     (x,), out, op = binding.inputs, binding.output, binding.op
     channels = x.shape[1]
-    source, target = (array.reshape(*x.shape[:2], -1) for array in (x, out))
+    planes = (*x.shape[:2], prod(x.shape[2:]))
+    source, target = x.reshape(planes), out.reshape(planes)
     groups: list[list[Call]] = []
     for block in blocks_of(source.shape) if len(x) > 1 else [()]:
         from_, to = source[block], target[block]
