@@ -9,7 +9,6 @@ from op_rows_loss import label_weights, log_softmax, picked
 from op_table import F, Input, Row, exactly, integers, labels, normal, off_zero, positive, torch
 
 import minigraph as mg
-from minigraph import Tensor
 from minigraph.ops import activation, indexing, loss
 
 X = (3, 4, 2)
@@ -86,14 +85,12 @@ INDEXING = [
     *gather_rows(1, (5,)),
     *gather_rows(0, (2, 3), "int32"),
     *gather_rows(-1, ()),
-    *gather_rows(1, (0,)),
     Row("Gather-constant", (indexing.Gather,), (Input((2, 4)),),
         lambda x: mg.gather(x, [3, 0, -1], 1), lambda x: x[:, [3, 0, -1]], exact=True),
     Row("Gather-bool", (indexing.Gather,), (Input((4,), exactly([True, False, True, True]), "bool"),
         Input((3,), integers(0, 4), "uint8")), mg.gather, lambda x, i: x[i], gradient=False,
         half=False),
     *element_rows(1, 3),
-    *element_rows(0, 1),
     *element_rows(-1, 5, negative=True),
     *element_rows(1, 0),
     Row("TakeAlongAxis-vector", (indexing.TakeAlongAxis,), (Input((4,)),
@@ -113,14 +110,16 @@ def reduced(losses: np.ndarray, reduction: str) -> np.ndarray:
     return losses if reduction == "none" else getattr(losses, reduction)()
 
 
-def pair_rows(name: str, function: Any, reference: Any, counterpart: Any, target: Any) -> list[Row]:
-    return [
-        Row(f"{name}-{reduction}", (), (Input((3, 4), off_zero), Input((3, 4), target)),
-            lambda a, b, r=reduction: function(a, b, reduction=r),
-            lambda a, b, r=reduction: reduced(reference(a, b), r),
-            lambda a, b, r=reduction: counterpart(a, b, reduction=r))
-        for reduction in ("mean", "sum", "none")
-    ]  # fmt: skip
+def pair_row(name: str, function: Any, reference: Any, counterpart: Any, target: Any,
+             reduction: str) -> Row:  # fmt: skip
+    return Row(
+        f"{name}-{reduction}",
+        (),
+        (Input((3, 4), off_zero), Input((3, 4), target)),
+        lambda a, b: function(a, b, reduction=reduction),
+        lambda a, b: reduced(reference(a, b), reduction),
+        lambda a, b: counterpart(a, b, reduction=reduction),
+    )
 
 
 def bce(x: np.ndarray, t: np.ndarray, weight: float = 1.0) -> np.ndarray:
@@ -146,7 +145,9 @@ def nll(scores: np.ndarray, t: np.ndarray, w: Any, void: int | None, reduction: 
     return reduced(losses, reduction)
 
 
-def label_rows(shape: tuple[int, ...], void: int | None, reduction: str, weighted: bool) -> list[Row]:
+def label_rows(
+    shape: tuple[int, ...], void: int | None, reduction: str, weighted: bool
+) -> list[Row]:
     classes = shape[1]
     inputs = (
         Input(shape),
@@ -183,18 +184,19 @@ def dice(x: np.ndarray, t: np.ndarray, smooth: float = 1.0) -> np.ndarray:
 
 
 LOSSES = [
-    *pair_rows("mse_loss", mg.mse_loss, lambda a, b: (a - b) ** 2,
-               lambda a, b, reduction: F.mse_loss(a, b, reduction=reduction), normal),
-    *pair_rows("l1_loss", mg.l1_loss, lambda a, b: np.abs(a - b),
-               lambda a, b, reduction: F.l1_loss(a, b, reduction=reduction), normal),
-    *pair_rows("huber_loss", mg.huber_loss, huber(1.0),
-               lambda a, b, reduction: F.huber_loss(a, b, reduction=reduction), normal),
+    *(pair_row("mse_loss", mg.mse_loss, lambda a, b: (a - b) ** 2,
+               lambda a, b, reduction: F.mse_loss(a, b, reduction=reduction), normal, reduction)
+      for reduction in ("mean", "sum", "none")),
+    pair_row("l1_loss", mg.l1_loss, lambda a, b: np.abs(a - b),
+             lambda a, b, reduction: F.l1_loss(a, b, reduction=reduction), normal, "mean"),
+    pair_row("huber_loss", mg.huber_loss, huber(1.0),
+             lambda a, b, reduction: F.huber_loss(a, b, reduction=reduction), normal, "sum"),
+    pair_row("binary_cross_entropy", mg.binary_cross_entropy_with_logits, bce,
+             lambda a, b, reduction: F.binary_cross_entropy_with_logits(a, b, reduction=reduction),
+             lambda rng, shape: rng.random(shape), "mean"),
     Row("huber_loss-delta", (), (Input((9,)), Input((9,))),
         lambda a, b: mg.huber_loss(a, b, 0.3), lambda a, b: huber(0.3)(a, b).mean(),
         lambda a, b: F.huber_loss(a, b, delta=0.3)),
-    *pair_rows("binary_cross_entropy", mg.binary_cross_entropy_with_logits, bce,
-               lambda a, b, reduction: F.binary_cross_entropy_with_logits(a, b, reduction=reduction),
-               lambda rng, shape: rng.random(shape)),
     Row("binary_cross_entropy-pos-weight", (), (Input((9,)), Input((9,), integers(0, 2))),
         lambda a, b: mg.binary_cross_entropy_with_logits(a, b, pos_weight=3.0),
         lambda a, b: bce(a, b, 3.0).mean(),
@@ -204,9 +206,10 @@ LOSSES = [
         (Input((4,), exactly([-800.0, -800, 800, 800])), Input((4,), exactly([0.0, 1, 0, 1]))),
         lambda a, b: mg.binary_cross_entropy_with_logits(a, b, reduction="none"),
         lambda a, b: np.array([0.0, 800, 800, 0])),
-    *(row for shape in ((5, 4), (2, 4, 3), (2, 3, 2, 1, 2)) for void in (255, None)
-      for reduction in ("mean", "sum", "none") for weighted in (False, True)
-      for row in label_rows(shape, void, reduction, weighted)),
+    *label_rows((5, 4), None, "sum", False),
+    *label_rows((5, 4), 255, "none", True),
+    *label_rows((2, 4, 3), 255, "mean", True),
+    *label_rows((2, 3, 2, 1, 2), 255, "none", False),
     Row("nll_loss-all-void", (loss.LabelWeights,), (Input((2, 3, 2)),
         Input((2, 2), exactly(255), "uint8")), mg.nll_loss, lambda x, t: np.array(0.0)),
     Row("dice_loss", (loss.LabelWeights,), (Input((2, 4, 3, 2)),

@@ -5,16 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from op_rows_shape import over
-from op_table import F, Input, Row, distinct, exactly, integers, normal, off_zero, positive, torch
+from op_table import F, Input, Row, distinct, exactly, integers, off_zero, positive, torch
 
 import minigraph as mg
 from minigraph import Tensor
 from minigraph.ops import broadcast, norm, reduce
 from minigraph.ops.local_response import ChannelWindowSum
 from minigraph.ops.shape import ExpandDims
-
-AXES = (None, 1, (0, 2), (-1, 1))
 
 
 def torch_axes(x: Any, axis: Any) -> tuple[int, ...]:
@@ -50,20 +47,20 @@ REDUCTIONS = [
           lambda x, axis=axis, keep=keep: mg.reduce_min(x, axis, keep),
           lambda x, axis=axis, keep=keep: x.min(axis, keepdims=keep),
           lambda x, axis=axis, keep=keep: torch.amin(x, torch_axes(x, axis), keep), exact=True)
-      for axis in AXES for keep in (False, True)),
+      for axis, keep in ((None, False), ((0, 2), True))),
     Row("Min-uint8", (reduce.Min,), (Input((3, 4), integers(0, 255), "uint8"),),
         lambda x: mg.reduce_min(x, 1), lambda x: x.min(1), gradient=False, half=False),
     *(Row(f"ArgMin-{axis}-{keep}", (reduce.ArgMin,), (Input((2, 3, 4), distinct()),),
           lambda x, axis=axis, keep=keep: mg.argmin(x, axis, keep),
           lambda x, axis=axis, keep=keep: x.argmin(axis, keepdims=keep),
           lambda x, axis=axis, keep=keep: torch.argmin(x, axis, keep), gradient=False)
-      for axis in (0, 1, -1) for keep in (False, True)),
+      for axis, keep in ((1, False), (-1, True))),
     Row("ArgMin-ties", (reduce.ArgMin,), (Input((5, 6), integers(0, 2)),), mg.argmin,
         lambda x: x.argmin(1), gradient=False),
     *(Row(f"CumSum-{axis}-{shape}", (reduce.CumSum,), (Input(shape),),
           lambda x, axis=axis: mg.cumsum(x, axis), lambda x, axis=axis: x.cumsum(axis),
           lambda x, axis=axis: torch.cumsum(x, axis))
-      for axis in (0, -1) for shape in ((3, 4, 2), (5,), (2, 0))),
+      for axis, shape in ((0, (3, 4, 2)), (-1, (2, 5)), (1, (2, 0)))),
     Row("CumSum-reverse", (reduce.CumSum,), (Input((3, 5)),),
         lambda x: mg.cumsum(x, 1, reverse=True), lambda x: x[:, ::-1].cumsum(1)[:, ::-1]),
     Row("CumSum-int32", (reduce.CumSum,), (Input((3, 5), integers(-9, 9), "int32"),),
@@ -71,13 +68,14 @@ REDUCTIONS = [
         half=False),
     Row("ExpandDims", (ExpandDims,), (Input((2, 3)),), lambda x: mg.expand_dims(x, (0, -2)) * 1.0,
         lambda x: x[None, :, None], lambda x: x[None, :, None], exact=True),
-    *(row for axis in AXES for correction in (0, 1) for keep in (False, True)
-      for row in variance_rows(axis, correction, keep)),
+    *variance_rows(None, 1, False),
+    *variance_rows((0, 2), 0, True),
+    *variance_rows(-1, 0, False),
     *(Row(f"logsumexp-{axis}-{keep}", (reduce.Max,), (Input((2, 3, 4)),),
           lambda x, axis=axis, keep=keep: mg.logsumexp(x, axis, keep),
           lambda x, axis=axis, keep=keep: logsumexp(x, axis, keep),
           lambda x, axis=axis, keep=keep: torch.logsumexp(x, torch_axes(x, axis), keep))
-      for axis in AXES for keep in (False, True)),
+      for axis, keep in ((None, False), ((-1, 0), False), (1, True))),
     Row("logsumexp-huge", (reduce.Max,), (Input((2, 3), exactly([-1e30, 1000.0, 1000.0])),),
         lambda x: mg.logsumexp(x, 1), lambda x: np.full(2, 1000 + np.log(2)), half=False,
         gradient=False),
@@ -87,7 +85,8 @@ REDUCTIONS = [
               (np.abs(x) ** order).sum(axis, keepdims=keep) ** (1 / order),
           lambda x, order=order, axis=axis, keep=keep:
               torch.linalg.vector_norm(x, order, torch_axes(x, axis), keep))
-      for order, f in ((1, mg.l1_norm), (2, mg.l2_norm)) for axis in AXES for keep in (False, True)),
+      for order, f in ((1, mg.l1_norm), (2, mg.l2_norm))
+      for axis, keep in ((None, False), ((0, 2), True))),
 ]  # fmt: skip
 
 
@@ -209,19 +208,16 @@ NORMS = [
     moments_row("many-small", (70, 300, 2), 300, gradient=False),
     group_norm_row((2, 6, 3, 2), 3),
     group_norm_row((3, 4, 5), 1),
-    group_norm_row((2, 4, 2, 2, 2), 4),
     layer_norm_row((2, 3, 4, 2), (1, 2, 3)),
-    layer_norm_row((2, 3, 4, 2), (1,)),
+    layer_norm_row((2, 8, 2, 1), (1,)),
     layer_norm_row((2, 3, 4, 2), (1, 3)),
     layer_norm_row((2, 3, 4), (0, 1, 2)),
-    *(window_row(before, after) for before, after in ((0, 0), (2, 2), (2, 1), (0, 3), (9, 9))),
+    *(window_row(before, after) for before, after in ((0, 0), (2, 1), (9, 9))),
     window_row(1, 1, (0, 4, 2)),
-    window_row(2, 2, (2, 3)),
     window_row(2, 2, (9, 8, 40, 40), gradient=False),
     window_row(2, 2, (1, 8, 120, 120), gradient=False),
     lrn_row(5, 1e-2, 0.75, 2.0),
     lrn_row(4, 0.5, 0.75, 1.0),
-    lrn_row(1, 0.3, 0.5, 1.0),
 ]
 
 ROWS = [*REDUCTIONS, *NORMS]
