@@ -18,9 +18,9 @@ from minigraph.ir.errors import SpecError
 from minigraph.ir.graph import Role
 from minigraph.ir.spec import TensorSpec
 from minigraph.ir.tensor import Tensor
-from minigraph.ops import conv, one_dimensional, random, unfold
+from minigraph.ops import activation, conv, norm, one_dimensional, random, unfold
 from minigraph.ops.arguments import integer
-from minigraph.ops.broadcast import reshape
+from minigraph.ops.broadcast import normalise_axes, reshape
 from minigraph.ops.control import when_training
 from minigraph.ops.geometry import pair
 from minigraph.ops.matmul import MatMul
@@ -271,6 +271,79 @@ def batch_norm(
         return normalise(x, mean, variance, scale, shift, epsilon)
 
 
+def group_norm(
+    x: Tensor,
+    groups: int,
+    *,
+    epsilon: float = 1e-5,
+    trainable: bool = True,
+    name: str | None = None,
+) -> Tensor:
+    """Group normalisation of (N,C,...) (Wu and He 2018, arXiv:1803.08494).
+
+    Each image's channels are taken in ``groups``, which divide C; each group gets mean 0 and
+    variance 1 over its channels and positions, in training and inference alike. Parameters
+    ``weight`` (ones) and ``bias`` (zeros): (C,).
+    """
+    with _layer(x, name, "group_norm"):
+        scale, shift = _scale_and_shift(x, (1,), epsilon, trainable)
+        return norm.group_norm(x, groups, scale, shift, epsilon)
+
+
+def instance_norm(
+    x: Tensor, *, epsilon: float = 1e-5, trainable: bool = True, name: str | None = None
+) -> Tensor:
+    """Instance normalisation of (N,C,...): each channel of each image by itself.
+
+    Ulyanov, Vedaldi and Lempitsky 2016, arXiv:1607.08022. No running statistics. Parameters
+    ``weight`` (ones) and ``bias`` (zeros): (C,), as torch's with ``affine=True``.
+    """
+    with _layer(x, name, "instance_norm"):
+        scale, shift = _scale_and_shift(x, (1,), epsilon, trainable)
+        return norm.group_norm(x, x.shape[1], scale, shift, epsilon)
+
+
+def layer_norm(
+    x: Tensor,
+    axes: int | Sequence[int],
+    *,
+    epsilon: float = 1e-5,
+    trainable: bool = True,
+    name: str | None = None,
+) -> Tensor:
+    """Layer normalisation over some axes (Ba, Kiros and Hinton 2016, arXiv:1607.06450).
+
+    ``axes=(1, 2, 3)`` is torch's ``LayerNorm((C, H, W))`` on images, ``axes=1`` each pixel's
+    channels (as in ConvNeXt). Parameters ``weight`` (ones) and ``bias`` (zeros) have the sizes of
+    these axes.
+    """
+    with _layer(x, name, "layer_norm"):
+        normalised = normalise_axes(axes, x.ndim)
+        scale, shift = _scale_and_shift(x, normalised, epsilon, trainable)
+        return norm.layer_norm(x, normalised, scale, shift, epsilon)
+
+
+def prelu(
+    x: Tensor,
+    *,
+    per_channel: bool = True,
+    start: float = 0.25,
+    trainable: bool = True,
+    name: str | None = None,
+) -> Tensor:
+    """``x`` where positive, else a learned ``slope x`` (He et al. 2015, arXiv:1502.01852).
+
+    Parameter ``slope``: (C,) for (N,C,...), or a scalar. It starts at 0.25; do not decay it.
+    """
+    with _layer(x, name, "prelu"):
+        if x.ndim < 2 and per_channel:
+            raise SpecError(f"Expected a tensor (N,C,...), got {x.spec}")
+        shape = (x.shape[1],) if per_channel else ()
+        initial = initializers.Constant(start)
+        slope = parameter(x, "slope", shape, initial, trainable=trainable)
+        return activation.prelu(x, reshape(slope, channel_shape(x)) if per_channel else slope)
+
+
 def dropout(x: Tensor, rate: float = 0.5, *, name: str | None = None) -> Tensor:
     """Zero each element with probability ``rate`` in training and scale the rest; else nothing.
 
@@ -305,6 +378,22 @@ def _layer(x: Tensor, name: str | None, kind: str) -> Iterator[None]:
                 raise
             place = f"in {kind} '{builder.scope_name}' on {x.name}: {x.spec}"
             raise SpecError(f"{error}\n  {place}") from None
+
+
+def _scale_and_shift(
+    x: Tensor, axes: Sequence[int], epsilon: float, trainable: bool
+) -> tuple[Tensor, Tensor]:
+    """``weight`` and ``bias`` of the sizes of some axes, in float32 at least."""
+    if x.ndim < 2 or not x.dtype.is_floating:
+        raise SpecError(f"Expected a floating tensor (N,C,...), got {x.spec}")
+    if not axes or epsilon <= 0.0:
+        raise SpecError(
+            f"Expected axes to normalise and a positive epsilon, got {list(axes)} and {epsilon}"
+        )
+    spec = TensorSpec(tuple(x.shape[axis] for axis in axes), x.dtype.accumulator)
+    role = Role.PARAMETER if trainable else Role.FROZEN
+    scale = x.builder.state("weight", spec, role, _ONES)
+    return scale, x.builder.state("bias", spec, role, _ZEROS)
 
 
 def _add_bias(y: Tensor, bias: bool, trainable: bool) -> Tensor:

@@ -7,9 +7,12 @@ from collections.abc import Mapping
 
 from minigraph.backend import Algorithm, Program, Refused, Supported
 from minigraph.backends.numpy import (
+    activation,
     axis_map,
     conv,
     elementwise,
+    group_norm,
+    indexing,
     loss,
     median,
     norm,
@@ -37,6 +40,8 @@ _SUMMING = {
     **reduce.KERNELS,
     **softmax.KERNELS,
     **norm.KERNELS,
+    **group_norm.KERNELS,
+    **indexing.SUMMING,
     **loss.KERNELS,
     **conv.KERNELS,
     MatMul: MATMUL,
@@ -52,6 +57,8 @@ _SPATIAL = {
 
 KERNELS: Mapping[type, Kernel] = {
     **elementwise.KERNELS,
+    **activation.KERNELS,
+    **indexing.KERNELS,
     **shape.KERNELS,
     **random.KERNELS,
     **{op: through_float32(kernel) for op, kernel in {**_SUMMING, **_SPATIAL}.items()},

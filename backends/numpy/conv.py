@@ -16,7 +16,7 @@ from minigraph.backends.numpy.convolution.algorithms import (
     INPUT_GRADIENT,
     WEIGHT_GRADIENT,
 )
-from minigraph.backends.numpy.elementwise import UFUNCS
+from minigraph.backends.numpy.elementwise import IN_PLACE
 from minigraph.backends.numpy.kernel import (
     Binding,
     Call,
@@ -38,11 +38,11 @@ DIRECTIONS: dict[type, tuple[ConvAlgorithm, ...]] = {
 
 _NOMINAL_THREADS = 2  # for choosing: the choice, and so the bits, must not follow the machine
 
-_EPILOGUE_OPS = (*UFUNCS, Relu)
+_EPILOGUE_OPS = (*IN_PLACE, Relu)
 
 
 def can_fuse(body: Body) -> Supported | Refused:
-    """A convolution or transposed convolution, then arithmetic and ReLU over its output."""
+    """A convolution or transposed convolution, then pointwise ops that run in place."""
     if not isinstance(body.anchor.op, conv.Conv2d | conv.ConvTranspose2d):
         return Refused(f"{body.anchor.op.name} is no convolution")
     for instruction in body.instructions[1:]:
@@ -146,7 +146,7 @@ def _epilogue(body: Body, binding: Binding, zeros: np.ndarray) -> Epilogue:
 def _instruction(op: Any, operands: list[np.ndarray], out: np.ndarray, zeros: np.ndarray) -> Call:
     if isinstance(op, Relu):
         return partial(np.maximum, operands[0], zeros, out=out)
-    return partial(UFUNCS[type(op)], *operands, out=out)
+    return in_sequence(IN_PLACE[type(op)](op, operands, out))
 
 
 KERNELS: dict[type, Kernel] = {

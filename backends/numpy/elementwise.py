@@ -21,6 +21,7 @@ from minigraph.backends.numpy.kernel import (
     take_block,
 )
 from minigraph.ir.spec import TensorSpec
+from minigraph.ops import elementary
 from minigraph.ops import elementwise as ops
 
 BlockCalls = Callable[[Any, list[np.ndarray], np.ndarray], list[Call]]
@@ -44,10 +45,14 @@ def _blocked(calls: BlockCalls) -> Callable[[Binding], Call]:
 
 
 def _ufunc(function: np.ufunc, operands: int) -> Kernel:
+    return simple(_blocked(_ufunc_calls(function)), overwrites=tuple(range(operands)))
+
+
+def _ufunc_calls(function: np.ufunc) -> BlockCalls:
     def calls(op: Any, inputs: list[np.ndarray], out: np.ndarray) -> list[Call]:
         return [partial(function, *inputs, out=out)]
 
-    return simple(_blocked(calls), overwrites=tuple(range(operands)))
+    return calls
 
 
 def _bind_relu(binding: Binding) -> Call:
@@ -100,6 +105,20 @@ def _cast(op: Any, inputs: list[np.ndarray], out: np.ndarray) -> list[Call]:
     return [partial(np.copyto, out, inputs[0], casting="unsafe")]
 
 
+def _clip(op: elementary.Clip, inputs: list[np.ndarray], out: np.ndarray) -> list[Call]:
+    """Not below the minimum, then not above the maximum: a NaN survives both."""
+    calls: list[Call] = []
+    for bound, pick in ((op.minimum, np.maximum), (op.maximum, np.minimum)):
+        if bound is not None:
+            source = out if calls else inputs[0]
+            calls.append(partial(pick, source, np.array(bound, out.dtype), out=out))
+    return calls
+
+
+def _pow_scalar(op: elementary.PowScalar, inputs: list[np.ndarray], out: np.ndarray) -> list[Call]:
+    return [partial(np.power, inputs[0], np.array(op.exponent, out.dtype), out=out)]
+
+
 def _bind_relu_grad(binding: Binding) -> Call:
     """gy where y > 0, by bits: the comparison's 0 or 1 becomes a mask of no or all bits.
 
@@ -137,8 +156,21 @@ UFUNCS: dict[type, np.ufunc] = {
     ops.Div: np.divide,
     ops.Maximum: np.maximum,
     ops.Minimum: np.minimum,
+    elementary.Pow: np.power,
 }
-"""Binary arithmetic: also what may run inside a fused body."""
+
+IN_PLACE: dict[type, BlockCalls] = {
+    **{op: _ufunc_calls(function) for op, function in UFUNCS.items()},
+    ops.Neg: _ufunc_calls(np.negative),
+    ops.Abs: _ufunc_calls(np.absolute),
+    ops.Sqrt: _ufunc_calls(np.sqrt),
+    ops.Exp: _ufunc_calls(np.exp),
+    ops.Tanh: _ufunc_calls(np.tanh),
+    ops.Sigmoid: _sigmoid,
+    elementary.Clip: _clip,
+    elementary.PowScalar: _pow_scalar,
+}
+"""What may run inside a fused body (ReLU besides): the output may be an operand, no scratch."""
 
 KERNELS: dict[type, Kernel] = {
     **{op: _ufunc(function, 2) for op, function in UFUNCS.items()},
@@ -149,6 +181,11 @@ KERNELS: dict[type, Kernel] = {
     ops.Exp: _ufunc(np.exp, 1),
     ops.Log: _ufunc(np.log, 1),
     ops.Tanh: _ufunc(np.tanh, 1),
+    elementary.Sin: _ufunc(np.sin, 1),
+    elementary.Cos: _ufunc(np.cos, 1),
+    elementary.Floor: _ufunc(np.floor, 1),
+    elementary.Ceil: _ufunc(np.ceil, 1),
+    elementary.Round: _ufunc(np.rint, 1),
     ops.Equal: _ufunc(np.equal, 0),
     ops.NotEqual: _ufunc(np.not_equal, 0),
     ops.Less: _ufunc(np.less, 0),
@@ -162,6 +199,8 @@ KERNELS: dict[type, Kernel] = {
     ops.ReluGrad: simple(_bind_relu_grad, overwrites=(0,), workspace=_relu_grad_workspace),
     ops.LeakyRelu: simple(_blocked(_leaky_relu)),
     ops.Sigmoid: simple(_blocked(_sigmoid), overwrites=(0,)),
+    elementary.Clip: simple(_blocked(_clip), overwrites=(0,)),
+    elementary.PowScalar: simple(_blocked(_pow_scalar), overwrites=(0,)),
     ops.Where: simple(_blocked(_where), overwrites=(2,)),
     ops.Cast: simple(_blocked(_cast)),
 }

@@ -1,7 +1,8 @@
-"""Reductions: sum, mean, max, argmax."""
+"""Reductions: sum, mean, max, min, argmax, argmin; and the running sum."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from math import prod
 from typing import Any
@@ -81,23 +82,37 @@ def _bind_mean(binding: Binding) -> Call:
     return in_sequence([*_sum_calls(binding), partial(np.divide, out, count, out=out)])
 
 
-def _bind_max(binding: Binding) -> Call:
-    (x,), op, out = binding.inputs, binding.op, binding.output
-    axes = _axes(op.axes, x.ndim)
-    target = out.reshape([size for axis, size in enumerate(x.shape) if axis not in axes])
-    return partial(np.maximum.reduce, x, axis=axes, out=target)
+def _extreme(pick: np.ufunc) -> Kernel:
+    def bind(binding: Binding) -> Call:
+        (x,), op, out = binding.inputs, binding.op, binding.output
+        axes = _axes(op.axes, x.ndim)
+        target = out.reshape([size for axis, size in enumerate(x.shape) if axis not in axes])
+        return partial(pick.reduce, x, axis=axes, out=target)
+
+    return simple(bind)
 
 
-def _bind_argmax(binding: Binding) -> Call:
-    """np.argmax where the axis is the last; else on a copy with the axis moved there."""
-    (x,), out = binding.inputs, binding.output
-    rows = np.moveaxis(x, binding.op.axis, -1)
-    positions = out.reshape(rows.shape[:-1])
-    if rows.flags.c_contiguous:
-        return partial(np.argmax, rows, axis=-1, out=positions)
-    (moved,) = carve(binding.workspace, (rows.shape, x.dtype))
-    copy = partial(np.copyto, moved, rows)
-    return in_sequence([copy, partial(np.argmax, moved, axis=-1, out=positions)])
+def _arg_extreme(position: Callable[..., Any]) -> Kernel:
+    """np.argmax or np.argmin where the axis is the last; else on a copy with the axis moved there."""
+
+    def bind(binding: Binding) -> Call:
+        (x,), out = binding.inputs, binding.output
+        rows = np.moveaxis(x, binding.op.axis, -1)
+        positions = out.reshape(rows.shape[:-1])
+        if rows.flags.c_contiguous:
+            return partial(position, rows, axis=-1, out=positions)
+        (moved,) = carve(binding.workspace, (rows.shape, x.dtype))
+        copy = partial(np.copyto, moved, rows)
+        return in_sequence([copy, partial(position, moved, axis=-1, out=positions)])
+
+    return simple(bind, workspace=_argmax_workspace)
+
+
+def _bind_cumsum(binding: Binding) -> Call:
+    (x,), out, op = binding.inputs, binding.output, binding.op
+    if op.reverse:
+        x, out = np.flip(x, op.axis), np.flip(out, op.axis)
+    return partial(np.add.accumulate, x, axis=op.axis, dtype=x.dtype, out=out)
 
 
 def _argmax_workspace(op: Any, inputs: tuple[TensorSpec, ...]) -> int:
@@ -108,6 +123,9 @@ def _argmax_workspace(op: Any, inputs: tuple[TensorSpec, ...]) -> int:
 KERNELS: dict[type, Kernel] = {
     broadcast.Sum: simple(_bind_sum, workspace=_sum_workspace),
     reduce.Mean: simple(_bind_mean, workspace=_sum_workspace),
-    reduce.Max: simple(_bind_max),
-    reduce.ArgMax: simple(_bind_argmax, workspace=_argmax_workspace),
+    reduce.Max: _extreme(np.maximum),
+    reduce.Min: _extreme(np.minimum),
+    reduce.ArgMax: _arg_extreme(np.argmax),
+    reduce.ArgMin: _arg_extreme(np.argmin),
+    reduce.CumSum: simple(_bind_cumsum),
 }

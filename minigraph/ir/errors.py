@@ -46,6 +46,10 @@ class IllegalLabelError(InputError):
     """A label is neither a class nor void. No state was written by the refused step."""
 
 
+class IllegalIndexError(InputError):
+    """An index points outside of its axis. No state was written by the refused step."""
+
+
 class StateError(MinigraphError, KeyError):
     """A state variable does not exist, or was given a wrong shape or dtype."""
 

@@ -97,15 +97,10 @@ class Tensor:
         return self._emit("div", other, self)
 
     def __pow__(self, exponent: Any) -> Tensor:
-        if exponent not in (1, 2, 3, 4) or isinstance(exponent, bool):
-            raise BuilderError(
-                f"Expected a power of 1, 2, 3 or 4, got {exponent!r}: write mg.exp(mg.log(x) * p), "
-                "or mg.sqrt(x)"
-            )
-        result = self
-        for _ in range(int(exponent) - 1):
-            result = result * self
-        return result
+        return self._emit("pow", self, exponent)
+
+    def __rpow__(self, base: Any) -> Tensor:
+        return self._emit("pow", base, self)
 
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(

@@ -23,8 +23,10 @@ from minigraph.ir.spec import DType, TensorSpec
 from minigraph.ir.tensor import Tensor
 from minigraph.ops.control import stop_gradient
 from minigraph.ops.elementwise import cast, where
+from minigraph.ops.indexing import take_along_axis
 from minigraph.ops.reduce import reduce_sum
-from minigraph.ops.softmax import softmax
+from minigraph.ops.shape import expand_dims, squeeze
+from minigraph.ops.softmax import log_softmax, softmax
 
 _LABEL_DTYPES = (DType.UINT8, DType.INT32, DType.INT64)
 
@@ -135,10 +137,7 @@ class LabelWeights(OnLabels):
         return (None,) * len(inputs)
 
 
-def _check_weights(class_weights: Any) -> None:
-    weights = np.asarray(class_weights, np.float64)
-    if not np.isfinite(weights).all() or (weights < 0).any():
-        raise SpecError(f"Expected finite class weights of zero or more, got {class_weights}")
+# ---- functions
 
 
 def softmax_cross_entropy(
@@ -150,21 +149,78 @@ def softmax_cross_entropy(
     reduction: str = "mean",
     name: str | None = None,
 ) -> Tensor:
-    """Softmax cross-entropy of logits (N,K,...) with integer labels (N,...), a scalar.
+    """Softmax cross-entropy of logits (N,K,...) with integer labels (N,...).
 
     ``void_label`` marks positions that count nowhere (None: there are none). ``class_weights``
-    (K,) weigh the classes and get no gradient. ``reduction`` is "mean" over the valid positions
-    (weighted, as in torch; 0 where all are void) or "sum". A 16-bit loss is computed in float32.
+    (K,) weigh the classes and get no gradient; a class of weight 0 counts nowhere either.
+    ``reduction`` is "mean" over the valid positions (weighted, as in torch; 0 where all are void),
+    "sum", or "none", which gives (N,...) with 0 at void. A 16-bit loss is computed in float32.
     Raises IllegalLabelError at run time for a label that is neither a class nor void.
     """
-    if reduction not in ("mean", "sum"):
-        raise SpecError(f"Expected a reduction of 'mean' or 'sum', got {reduction!r}")
-    builder = logits.builder
-    weights = []
-    if class_weights is not None:
-        if not isinstance(class_weights, Tensor):
-            _check_weights(class_weights)
-        weight = cast(builder.tensor(class_weights), logits.dtype.accumulator)
-        weights = [stop_gradient(weight)]
-    total, weight = builder.emit(CrossEntropy(void_label), logits, labels, *weights, name=name)
-    return total if reduction == "sum" else total / where(weight > 0.0, weight, 1.0)
+    _check_reduction(reduction)
+    weights = _class_weights(logits, class_weights)
+    if reduction == "none":
+        scores, target, weight = _masked(logits, labels, weights, void_label)
+        return squeeze(_picked(log_softmax(scores), target, weight), 1)
+    total, weight = logits.builder.emit(
+        CrossEntropy(void_label), logits, labels, *weights, name=name
+    )
+    return total if reduction == "sum" else _mean(total, weight)
+
+
+def nll_loss(
+    log_probabilities: Tensor,
+    labels: Tensor,
+    *,
+    void_label: int | None = 255,
+    class_weights: Any = None,
+    reduction: str = "mean",
+) -> Tensor:
+    """Negative log-likelihood of labels (N,...) under log-probabilities (N,K,...).
+
+    Softmax cross-entropy without the softmax; void, class weights and reductions as there.
+    """
+    _check_reduction(reduction)
+    weights = _class_weights(log_probabilities, class_weights)
+    scores, target, weight = _masked(log_probabilities, labels, weights, void_label)
+    losses = _picked(scores, target, weight)
+    if reduction == "none":
+        return squeeze(losses, 1)
+    total = reduce_sum(losses)
+    return total if reduction == "sum" else _mean(total, reduce_sum(weight))
+
+
+def _masked(
+    scores: Tensor, labels: Tensor, weights: list[Tensor], void_label: int | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Scores with zeros, and labels (N,1,...) with class 0, where the weight (N,1,...) is 0."""
+    wide = cast(scores, scores.dtype.accumulator)
+    (weight,) = wide.builder.emit(LabelWeights(void_label), wide, labels, *weights)
+    counts = weight > 0.0
+    return where(counts, wide, 0.0), where(counts, expand_dims(labels, 1), 0), weight
+
+
+def _picked(scores: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """``-w[t] x[t]`` at every position, (N,1,...)."""
+    return -(take_along_axis(scores, target, 1) * weight)
+
+
+def _mean(total: Tensor, weight: Tensor) -> Tensor:
+    return total / where(weight > 0.0, weight, 1.0)
+
+
+def _check_reduction(reduction: str) -> None:
+    if reduction not in ("mean", "sum", "none"):
+        raise SpecError(f"Expected a reduction of 'mean', 'sum' or 'none', got {reduction!r}")
+
+
+def _class_weights(logits: Tensor, class_weights: Any) -> list[Tensor]:
+    """The weights as the loss ops take them: none, or a constant of the logits' accumulator."""
+    if class_weights is None:
+        return []
+    if not isinstance(class_weights, Tensor):
+        weights = np.asarray(class_weights, np.float64)
+        if not np.isfinite(weights).all() or (weights < 0).any():
+            raise SpecError(f"Expected finite class weights of zero or more, got {class_weights}")
+    weight = cast(logits.builder.tensor(class_weights), logits.dtype.accumulator)
+    return [stop_gradient(weight)]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from minigraph.ir.builder import Builder, Operators
 from minigraph.ir.graph import Graph
-from minigraph.ops import elementwise, matmul, shape
+from minigraph.ops import elementary, elementwise, matmul, shape
 
 OPERATORS: Operators = {
     "add": elementwise.add,
     "sub": elementwise.sub,
     "mul": elementwise.mul,
     "div": elementwise.div,
+    "pow": elementary.power,
     "neg": elementwise.neg,
     "abs": elementwise.absolute,
     "matmul": matmul.matmul,

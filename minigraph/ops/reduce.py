@@ -1,4 +1,4 @@
-"""Reductions over axes: sum, mean, max, argmax."""
+"""Reductions over axes: sum, mean, max, min, argmax, argmin; and the running sum."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ class Mean(Op):
 
 
 @dataclass(frozen=True)
-class Max(Op):
-    """Largest element over some axes (None: all); equal largest ones share the gradient."""
+class Extreme(Op):
+    """Largest or smallest element over some axes (None: all); equal ones share the gradient."""
 
     axes: tuple[int, ...] | None = None
     keepdims: bool = False
@@ -58,9 +58,9 @@ class Max(Op):
 
     def vjp(self, inputs: Tensors, outputs: Tensors, grads: Cotangents) -> Cotangents:
         (x,), (y,), (g,) = inputs, outputs, grads
-        largest = equal(x, spread(y, x.shape, self.axes))
-        count = reduce_sum(cast(largest, x.dtype), self.axes, keepdims=self.keepdims)
-        return (where(largest, spread(g / count, x.shape, self.axes), 0.0),)
+        chosen = equal(x, spread(y, x.shape, self.axes))
+        count = reduce_sum(cast(chosen, x.dtype), self.axes, keepdims=self.keepdims)
+        return (where(chosen, spread(g / count, x.shape, self.axes), 0.0),)
 
     def footprints(self, axis: int, x: TensorSpec) -> Footprints:
         return unreduced_axis(axis, x.ndim, self.axes, self.keepdims)
@@ -69,9 +69,17 @@ class Max(Op):
         return memory_cost(x.size, (x,), self.infer(x))
 
 
+class Max(Extreme):
+    """Largest element over some axes."""
+
+
+class Min(Extreme):
+    """Smallest element over some axes."""
+
+
 @dataclass(frozen=True)
-class ArgMax(Op):
-    """Position of the first largest element along one axis, as int64; a NaN is the largest."""
+class ArgExtreme(Op):
+    """Position of the first largest or smallest element along one axis, as int64."""
 
     axis: int
     keepdims: bool = False
@@ -87,6 +95,32 @@ class ArgMax(Op):
 
     def footprints(self, axis: int, x: TensorSpec) -> Footprints:
         return unreduced_axis(axis, x.ndim, (self.axis,), self.keepdims)
+
+
+class ArgMax(ArgExtreme):
+    """Position of the first largest element; a NaN is the largest."""
+
+
+class ArgMin(ArgExtreme):
+    """Position of the first smallest element; a NaN is the smallest."""
+
+
+@dataclass(frozen=True)
+class CumSum(Op):
+    """Running sum along one axis, from the first element on or (``reverse``) from the last."""
+
+    axis: int
+    reverse: bool = False
+
+    def infer(self, x: TensorSpec) -> tuple[TensorSpec, ...]:
+        if x.dtype is DType.BOOL:
+            raise SpecError("Expected numbers to sum, got bool: cast them first")
+        normalise_axes(self.axis, x.ndim)
+        return (x,)
+
+    def vjp(self, inputs: Tensors, outputs: Tensors, grads: Cotangents) -> Cotangents:
+        # Element j adds to all sums from j on.
+        return (cumsum(grads[0], self.axis, not self.reverse),)
 
 
 @dataclass(frozen=True)
@@ -136,9 +170,24 @@ def reduce_max(x: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
     return x.builder.emit(Max(_axes(axis), keepdims), x)[0]
 
 
+def reduce_min(x: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
+    """Smallest element over some axes (all by default)."""
+    return x.builder.emit(Min(_axes(axis), keepdims), x)[0]
+
+
 def argmax(x: Tensor, axis: int = 1, keepdims: bool = False) -> Tensor:
     """Position of the first largest element along one axis (classes by default), int64."""
     return x.builder.emit(ArgMax(integer(axis, "an axis"), keepdims), x)[0]
+
+
+def argmin(x: Tensor, axis: int = 1, keepdims: bool = False) -> Tensor:
+    """Position of the first smallest element along one axis (classes by default), int64."""
+    return x.builder.emit(ArgMin(integer(axis, "an axis"), keepdims), x)[0]
+
+
+def cumsum(x: Tensor, axis: int, reverse: bool = False) -> Tensor:
+    """Running sum along one axis; with ``reverse`` it begins at the last element."""
+    return x.builder.emit(CumSum(integer(axis, "an axis"), bool(reverse)), x)[0]
 
 
 def count(x: Tensor, axis: Axes = None, dtype: Any = DType.FLOAT32) -> Tensor:

@@ -72,6 +72,30 @@ class Squeeze(Op):
 
 
 @dataclass(frozen=True)
+class ExpandDims(Op):
+    """Put axes of size 1 in these places of the *output*. A view."""
+
+    axes: tuple[int, ...]
+
+    is_view = True
+
+    def infer(self, x: TensorSpec) -> tuple[TensorSpec, ...]:
+        new = normalise_axes(self.axes, x.ndim + len(self.axes))
+        rest = iter(x.shape)
+        return (
+            x.with_shape(
+                tuple(1 if axis in new else next(rest) for axis in range(x.ndim + len(new)))
+            ),
+        )
+
+    def vjp(self, inputs: Tensors, outputs: Tensors, grads: Cotangents) -> Cotangents:
+        return (squeeze(grads[0], self.axes),)
+
+    def cost(self, *inputs: TensorSpec) -> Cost:
+        return Cost(0, 0, 0)
+
+
+@dataclass(frozen=True)
 class Transpose(Op):
     """Permute the axes: output axis i is input axis ``permutation[i]``."""
 
@@ -292,6 +316,12 @@ def flatten(x: Tensor, start_axis: int = 1) -> Tensor:
 def squeeze(x: Tensor, axes: int | Sequence[int]) -> Tensor:
     """Drop axes of size 1."""
     return x.builder.emit(Squeeze(normalise_axes(axes, x.ndim)), x)[0]
+
+
+def expand_dims(x: Tensor, axes: int | Sequence[int]) -> Tensor:
+    """Put axes of size 1 in these places of the result (torch's ``unsqueeze``)."""
+    count = 1 if is_integer(axes) else len(integers(axes, "axes"))
+    return x.builder.emit(ExpandDims(normalise_axes(axes, x.ndim + count)), x)[0] if count else x
 
 
 def transpose(x: Tensor, permutation: Sequence[int] | None = None) -> Tensor:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
+import error_rows
 import numpy as np
 import pytest
+from error_table import Bad, emit
 
 import minigraph as mg
 from minigraph.ir import parse
@@ -36,22 +37,6 @@ from minigraph.ops import random as rnd
 from minigraph.ops import reduce as red
 from minigraph.ops import shape as sh
 from minigraph.ops import softmax as sm
-
-
-@dataclass(frozen=True)
-class Bad:
-    """A call that must be refused, with what its message's first line has to contain."""
-
-    op: type
-    specs: str  # of the inputs, separated by spaces
-    call: Callable[..., Any]
-    says: str  # a regular expression
-
-
-def emit(make: Callable[[], Any]) -> Callable[..., Any]:
-    """Emits the op that ``make`` makes on all inputs."""
-    return lambda first, *rest: first.builder.emit(make(), first, *rest)
-
 
 X = "float32[2,3,8,8]"
 BINARY = (ew.Add, ew.Sub, ew.Mul, ew.Div, ew.Maximum, ew.Minimum)
@@ -323,7 +308,7 @@ LOSSES = [
         "outside the 3 classes, got 2"),
     Bad(loss.CrossEntropy, "float32[2,3] int32[2]", cross_entropy(class_weights=[1.0, 2.0]),
         r"float32\[3\], got float32\[2\]"),
-    Bad(loss.CrossEntropy, "float32[2,3] int32[2]", cross_entropy(reduction="none"), "'none'"),
+    Bad(loss.CrossEntropy, "float32[2,3] int32[2]", cross_entropy(reduction="all"), "got 'all'"),
     Bad(loss.CrossEntropyGrad, "float32[2,3] int32[2] float32[1]", emit(loss.CrossEntropyGrad),
         r"float32\[\] as the loss's gradient, got float32\[1\]"),
     Bad(loss.LabelWeights, "float32[2,3] int32[3]", emit(loss.LabelWeights), r"got \[3\]"),
@@ -347,7 +332,7 @@ LOSSES = [
 
 ANYTHING_GOES = {control.StopGradient}
 
-CASES = [*ELEMENTWISE, *SHAPES, *REDUCTIONS, *WINDOWS, *SPATIAL, *LOSSES]
+CASES = [*ELEMENTWISE, *SHAPES, *REDUCTIONS, *WINDOWS, *SPATIAL, *LOSSES, *error_rows.CASES]
 
 
 def test_every_op_refuses_something() -> None:

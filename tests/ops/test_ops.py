@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import op_rows_activation
 import op_rows_conv
 import op_rows_elementwise
+import op_rows_indexing
 import op_rows_loss
+import op_rows_norm
 import op_rows_shape
 import op_rows_spatial
 import op_table
@@ -25,6 +28,9 @@ ROWS = [
     *op_rows_conv.ROWS,
     *op_rows_spatial.ROWS,
     *op_rows_loss.ROWS,
+    *op_rows_activation.ROWS,
+    *op_rows_norm.ROWS,
+    *op_rows_indexing.ROWS,
 ]
 
 NO_ROW = {
@@ -35,6 +41,7 @@ NO_KERNEL = {
     broadcast.Reshape: "a view",
     shape.Flatten: "a view",
     shape.Squeeze: "a view",
+    shape.ExpandDims: "a view",
     control.WhenTraining: "a pass replaces it before anything runs",
 }
 

@@ -54,6 +54,17 @@ def test_locations_of_all_that_was_fused_survive():
     assert {first + 1, first + 2, first + 3} <= lines
 
 
+@pytest.mark.parametrize(
+    "function",
+    [mg.sigmoid, mg.tanh, mg.exp, mg.hard_sigmoid, mg.relu6, lambda x: mg.clip(x, -0.1, 0.3)],
+)
+def test_what_runs_in_place_is_fused_to_the_same_bits(function):
+    graph = graph_of(lambda x, w, b: {"y": function(conv.conv2d(x, w) + b)}, **SPECS)
+    fused = FUSE(graph)
+    assert [type(node.op) for node in fused.nodes if node.inputs] == [Fused]
+    assert_rewrite(FUSE, graph, fused)
+
+
 def test_a_transposed_convolution_and_a_scalar():
     def before(x, w, b):
         return {"y": conv.conv_transpose2d(x, w, 2) * 0.5 + b}
@@ -123,7 +134,7 @@ def not_elementwise(x, w, b):
 
 
 def not_supported(x, w, b):
-    return {"y": mg.tanh(conv.conv2d(x, w))}
+    return {"y": mg.silu(conv.conv2d(x, w))}
 
 
 @pytest.mark.parametrize(
