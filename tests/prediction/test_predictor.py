@@ -96,7 +96,7 @@ def test_tiles_change_nothing(segmenter: Path) -> None:
     whole = Predictor.load(segmenter)(image)
     for tiled in (
         Predictor.load(segmenter, tile=(64, 80)),
-        Predictor.load(segmenter, memory=2**19),
+        Predictor.load(segmenter, memory=700_000),
     ):
         plan = tiled._plan((1, 3, 124, 152))
         assert plan is not None
