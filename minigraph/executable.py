@@ -219,6 +219,12 @@ class Executable:
         take them.
         """
         given = {name: TensorSpec.of(spec) for name, spec in inputs.items()}
+        for name, spec in given.items():
+            if name not in self._specs or spec.ndim != self._specs[name].ndim:
+                raise InputError(
+                    f"Expected specs like {', '.join(f'{n}: {s}' for n, s in self._specs.items())},"
+                    f" got {name}: {spec}"
+                )
         return self._build(follow(self._specs, given))
 
     @property

@@ -7,8 +7,8 @@ its operands (``Op.footprints``); `trace_axis` puts these together. From a trace
 - the part of an input that a part of the output needs (`AxisTrace.needed`),
 - the part of the output that a run on a window of the input computes exactly (`windows.py`).
 
-Receptive field arithmetic: Araujo, Norris and Sim
-2019, "Computing receptive fields of convolutional neural networks".
+Receptive field arithmetic: Araujo, Norris and Sim 2019, "Computing receptive fields of
+convolutional neural networks".
 """
 
 from __future__ import annotations
@@ -79,10 +79,10 @@ class AxisTrace:
     def receptive_field(self, value: Value) -> int:
         """The most pixels that one position reads, far from the borders of the image.
 
-        After an enlarging operation it may differ from one position to the next.
+        After an enlarging operation it may differ from one position to the next. Raises SpecError
+        for a value that depends on the whole image.
         """
-        stride = self.strides[value]
-        phases = self.period * stride.denominator // math.gcd(self.period, stride.numerator)
+        phases = int(self.period / self.strides[value])
         intervals = (self._needed(value, (i, i + 1), clip=False) for i in range(phases))
         return max(stop - start for start, stop in intervals)
 
@@ -113,7 +113,7 @@ class ReceptiveField:
 
     Attributes:
         size: pixels of the input; None where it depends on the whole image.
-        stride: pixels between neighbours; None where the value has no such axis.
+        stride: pixels of the input between neighbours; None where the value has no such axis.
     """
 
     name: str

@@ -54,7 +54,9 @@ def exact_regions(whole: AxisTrace, window: AxisTrace, start: int) -> dict[Value
     pixels = whole.extent(whole.source)
     regions = {source: Region(start, size, pixels, clip_to((start, start + size), pixels))}
     for node, twin in zip(window.graph.nodes, whole.graph.nodes, strict=True):
-        if node not in window.footprints or node.outputs[0] in window.mixers:
+        if node not in window.footprints or twin not in whole.footprints:
+            continue  # no image in it, or all of the axis at once
+        if node.outputs[0] in window.mixers or twin.outputs[0] in whole.mixers:
             continue
         operands = [
             (regions[value], read, twin_read)

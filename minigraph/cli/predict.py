@@ -106,7 +106,12 @@ class _Job:
         """Raise ValueError at the end, with their number, where images were left out."""
         rows, failed = [], []
         shown = track(
-            names.items(), "predicting", console=self._console, transient=True, total=len(names)
+            names.items(),
+            "predicting",
+            console=self._console,
+            transient=True,
+            total=len(names),
+            disable=not self._console.is_terminal,
         )
         for name, path in shown:
             try:

@@ -29,7 +29,7 @@ Array = np.ndarray
 Size = tuple[int, int]  # (height, width) in pixels
 
 IMAGE, LOGITS, PREDICTION = "image", "logits", "prediction"
-DEFAULT_MEMORY = 2**30  # bytes for the values of one run
+DEFAULT_MEMORY = 2**29  # bytes for the values of one run; programs of several sizes are kept
 MOST_CLASSES = 256  # labels are uint8
 
 
@@ -158,9 +158,9 @@ class Predictor:
         labels = np.empty(padded.shape[2:], np.uint8)
         confidence = np.empty(padded.shape[2:], np.float32)
         for pieces in self._run(padded):
-            (_, *place), classes = pieces[PREDICTION].place, pieces[PREDICTION].values[0]
-            labels[tuple(place)] = classes
-            confidence[tuple(place)] = _softmax(pieces[LOGITS].values)[0].max(axis=0)
+            place = pieces[PREDICTION].place[1:]
+            labels[place] = pieces[PREDICTION].values[0]
+            confidence[place] = _softmax(pieces[LOGITS].values)[0].max(axis=0)
         names = self.card.class_names
         return Segmentation(labels[:height, :width], confidence[:height, :width], names)
 

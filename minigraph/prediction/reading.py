@@ -28,7 +28,14 @@ def read_picture(picture: Picture, channels: int) -> Array:
         raise ValueError(
             f"Expected a grey or RGB picture of 8 bits, got Pillow mode '{image.mode}'{where}"
         )
-    return _as_array(ImageOps.exif_transpose(image), channels)
+    return _as_array(_upright(image), channels)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except SyntaxError:  # what Pillow says of EXIF that is none: as viewers do, show it as it is
+        return image
 
 
 def _from_array(array: Array) -> Image.Image:

@@ -78,7 +78,7 @@ def plan_tiles(model: mg.Executable, shape: tuple[int, ...], tile: Size) -> Tile
     the node's name, for a model whose output depends on the whole image, and ValueError for a tile
     that is no larger than what is lost at its borders.
     """
-    (name,) = model.inputs
+    name = _image_input(model, shape)
     whole_graph = _graph(model, shape)
     wholes = (trace_axis(whole_graph, name, 2), trace_axis(whole_graph, name, 3))
     for trace, value in product(wholes, whole_graph.outputs.values()):
@@ -151,6 +151,16 @@ def pixels_within(model: mg.Executable, memory: int) -> int:
 # ---- planning
 
 
+def _image_input(model: mg.Executable, shape: tuple[int, ...]) -> str:
+    """The name of a model's one input. Raises ValueError where it takes something else."""
+    if len(model.inputs) != 1 or len(shape) != 4 or min(shape) < 1:
+        raise ValueError(
+            f"Expected a model of one input, images (N,C,H,W), got {', '.join(model.inputs)} and "
+            f"the shape {list(shape)}"
+        )
+    return next(iter(model.inputs))
+
+
 def _graph(model: mg.Executable, shape: tuple[int, ...]) -> Graph:
     ((name, spec),) = model.inputs.items()
     return keep_outputs(to_inference(model.graph_for({name: (shape, spec.dtype)})), model.outputs)
@@ -174,6 +184,8 @@ def _plan_axes(
     (name,) = model.inputs
     graph = _graph(model, (*shape[:2], *tile))
     traces = (trace_axis(graph, name, 2), trace_axis(graph, name, 3))
+    for trace, value in product(traces, graph.outputs.values()):
+        trace.check_local(value)
     return (_plan_axis(wholes[0], traces[0]), _plan_axis(wholes[1], traces[1])), traces
 
 

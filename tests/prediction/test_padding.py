@@ -61,3 +61,14 @@ def test_the_multiple_comes_from_the_graph() -> None:
 
     exe = mg.compile(model, {"image": "float32[1,3,24,24]"})
     assert size_multiple(exe) == (4, 12)
+
+
+def test_the_multiple_of_a_step_with_its_loss() -> None:
+    """As evaluation compiles it: the loss takes all pixels together and has no stride."""
+
+    def model(image, label):
+        logits = unet(image, 3, base=2, depth=3)
+        return {"loss": mg.softmax_cross_entropy(logits, label), "prediction": mg.argmax(logits)}
+
+    exe = mg.compile(model, {"image": "float32[2,3,24,24]", "label": "int32[2,24,24]"})
+    assert size_multiple(exe) == (8, 8)

@@ -15,7 +15,6 @@ from minigraph.data.pictures import resize_image
 from minigraph.model_card import ModelCard
 from minigraph.models.unet import unet
 from minigraph.prediction import Classification, Predictor, Segmentation
-from minigraph.prediction.predictor import DEFAULT_MEMORY
 from minigraph.training import LabelTask
 
 CLASSES = ("sky", "road", "tree")
@@ -97,7 +96,7 @@ def test_tiles_change_nothing(segmenter: Path) -> None:
     whole = Predictor.load(segmenter)(image)
     for tiled in (
         Predictor.load(segmenter, tile=(64, 80)),
-        Predictor.load(segmenter, memory=DEFAULT_MEMORY // 2000),
+        Predictor.load(segmenter, memory=700_000),
     ):
         plan = tiled._plan((1, 3, 124, 152))
         assert plan is not None
@@ -180,6 +179,13 @@ def test_exif_orientation_is_applied(segmenter: Path, tmp_path: Path) -> None:
     result = predictor(tmp_path / "turned.png")
     assert result.labels.shape == (30, 20)
     assert np.array_equal(result.labels, predictor(np.ascontiguousarray(upright)).labels)
+
+
+def test_damaged_exif_is_left_aside(segmenter: Path, tmp_path: Path) -> None:
+    stored = picture(20, 30)
+    Image.fromarray(stored.transpose(1, 2, 0)).save(tmp_path / "odd.png", exif=b"garbage")
+    predictor = Predictor.load(segmenter)
+    assert np.array_equal(predictor(tmp_path / "odd.png").labels, predictor(stored).labels)
 
 
 @pytest.mark.parametrize(

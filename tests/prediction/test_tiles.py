@@ -213,3 +213,22 @@ def test_memory_in_proportion_to_pixels() -> None:
         2 * pixels_within(exe, 2**24),
         2 * pixels_within(exe, 2**24) + 1,
     )
+
+
+def test_the_graph_for_another_shape_and_wrong_ones() -> None:
+    exe = compiled(dilated)
+    assert exe.graph_for({"image": "float32[2,3,40,50]"}).inputs[0].spec.shape == (2, 3, 40, 50)
+    assert exe.graph_for({}).inputs[0].spec.shape == (1, 3, 32, 32)
+    for wrong in ({"picture": "float32[1,3,8,8]"}, {"image": "float32[3,8,8]"}):
+        with pytest.raises(mg.InputError, match="Expected specs like image"):
+            exe.graph_for(wrong)
+    with pytest.raises(mg.InputError, match="The model does not take"):
+        compiled(NETWORKS["U-Net"][0]).graph_for({"image": "float32[1,3,30,32]"})
+
+
+def test_what_has_no_tiles() -> None:
+    with pytest.raises(ValueError, match="Expected a model of one input"):
+        plan_tiles(compiled(dilated), (3, 40, 40), (32, 32))
+    two = mg.compile(lambda a, b: a + b, {"a": "float32[1,1,8,8]", "b": "float32[1,1,8,8]"})
+    with pytest.raises(ValueError, match="Expected a model of one input"):
+        plan_tiles(two, (1, 1, 40, 40), (32, 32))
