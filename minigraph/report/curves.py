@@ -1,4 +1,4 @@
-"""Curves of a training run: the loss and the metrics over epochs or steps. Needs matplotlib."""
+"""Curves of a training run: loss, scores and learning rate over epochs. Needs matplotlib."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from minigraph.report.matplotlib_figure import new_figure, plain
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -16,7 +18,11 @@ Points = tuple[list[float], list[float]]
 
 X_AXES = ("epoch", "step")
 SPLITS = ("train", "val", "test")
-TIME_WORDS = frozenset({"time", "seconds", "timestamp"})
+TIME_WORDS = frozenset({"time", "second", "seconds", "timestamp", "waiting"})
+RATE = "learning_rate"
+BEST = ("val_mean_iou", "val_accuracy", "val_pixel_accuracy", "val_loss")
+"""What a run is judged by: the first of these that is recorded."""
+PANEL_WIDTHS = {"loss": 5.4, "score": 5.4, "learning rate": 3.6}  # inches
 COLOURS = ("#4e79a7", "#f28e2b", "#59a14f", "#e15759", "#b07aa1", "#9c755f")
 
 
@@ -53,11 +59,13 @@ def plot_curves(
     *,
     keys: Sequence[str] | None = None,
     title: str = "",
+    best: str | None = "auto",
 ) -> None:
-    """Draw the curves of a run into a file: the loss on the left, the scores on the right.
+    """Draw the curves of a run into a file: the loss, the scores, and the learning rate.
 
-    Keys that contain `loss` share the left panel, all other numbers the right one. Over the epoch
-    where records have one, else over the step. A record need not have every key.
+    Keys that contain `loss` share the first panel, other numbers the second one; the learning rate
+    has its own where it changes. Over the epoch where records have one, else over the step. A
+    record need not have every key. A dotted line marks the best epoch.
 
     Args:
         records: the path of a `metrics.jsonl`, or records such as
@@ -65,34 +73,38 @@ def plot_curves(
         output: where to write; the ending chooses the format (`.png`, `.svg`, `.pdf`).
         keys: what to draw; by default every number but the epoch, the step and times.
         title: above the panels.
+        best: what `best_record` judges by; None marks nothing, nor is a single record marked.
 
     Raises:
         ImportError: matplotlib is not installed.
         ValueError: there is nothing to draw, or no record has one of the `keys`.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError('plot_curves needs matplotlib: pip install "minigraph[plot]"') from error
     if isinstance(records, str | Path):
         records = read_records(records)
     x_key = next((key for key in X_AXES if any(key in record for record in records)), None)
     if x_key is None:
         raise ValueError(f"Expected records with 'epoch' or 'step', got {len(records)} without")
     curves = _collect(records, x_key, keys)
-    panels = {
-        "loss": {key: points for key, points in curves.items() if "loss" in key},
-        "score": {key: points for key, points in curves.items() if "loss" not in key},
-    }
+    panels: dict[str, dict[str, Points]] = {"loss": {}, "score": {}, "learning rate": {}}
+    for key, points in curves.items():
+        panels["loss" if "loss" in key else "learning rate" if key == RATE else "score"][key] = (
+            points
+        )
     shown = {label: panel for label, panel in panels.items() if panel}
+    judged = None if best is None or len(records) < 2 else best_record(records, best)
 
-    # Figure itself, not pyplot: no global state, no window, no choice of a backend.
-    figure = Figure(figsize=(5.4 * len(shown), 3.8), layout="constrained")
-    all_axes = figure.subplots(1, len(shown), squeeze=False)[0]
+    widths = [PANEL_WIDTHS[label] for label in shown]
+    figure = new_figure(sum(widths), 3.8, layout="constrained")
+    all_axes = figure.subplots(1, len(shown), squeeze=False, width_ratios=widths)[0]
     for axes, (label, panel) in zip(all_axes, shown.items(), strict=True):
         _draw_panel(axes, panel, x_key, label)
-    if title:
-        figure.suptitle(title, fontsize=12)
+        if judged is not None:
+            axes.axvline(
+                judged[1][x_key], color="#85858c", linewidth=1.1, linestyle=":", zorder=0.9
+            )
+    above = [text for text in (title, judged and best_in_words(*judged)) if text]
+    if above:
+        figure.suptitle(plain("\n".join(above)), fontsize=11)
     figure.savefig(output, dpi=144)
 
 
@@ -104,6 +116,8 @@ def _collect(
     if keys is None:
         keys = [key for key in present if key not in X_AXES and not _is_time(key)]
         keys = [key for key in keys if any(_is_number(record.get(key)) for record in records)]
+        if len({record[RATE] for record in records if _is_number(record.get(RATE))}) == 1:
+            keys.remove(RATE)  # a line that says nothing
     curves: dict[str, Points] = {}
     for key in keys:
         rows = [r for r in records if _is_number(r.get(x_key)) and _is_number(r.get(key))]
@@ -118,8 +132,34 @@ def _collect(
     return curves
 
 
+def best_record(records: Sequence[Record], key: str = "auto") -> tuple[str, Record] | None:
+    """The key that a run is judged by and the record where it is best; None if there is none.
+
+    Best is the least for a loss, else the greatest; "auto" takes the first of the validation's
+    mean IoU, accuracy, pixel accuracy and loss that is recorded. Of equals the first one.
+    """
+    if key == "auto":
+        found = (k for k in BEST if any(_is_finite(record.get(k)) for record in records))
+        key = next(found, "")
+    known = [record for record in records if _is_finite(record.get(key))]
+    if not known:
+        return None
+    sign = -1 if "loss" in key else 1
+    return key, max(known, key=lambda record: sign * record[key])
+
+
+def best_in_words(key: str, record: Record) -> str:
+    """ "best val mean IoU 0.8795 in epoch 4"."""
+    place = next((f" in {x} {record[x]}" for x in X_AXES if x in record), "")
+    return f"best {in_words(key)} {record[key]:.4g}{place}"
+
+
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_finite(value: object) -> bool:
+    return _is_number(value) and math.isfinite(value)  # type: ignore[arg-type]
 
 
 def _is_time(key: str) -> bool:
@@ -134,7 +174,7 @@ def _draw_panel(axes: Axes, curves: Mapping[str, Points], x_key: str, label: str
         axes.plot(
             x,
             y,
-            label=_in_words(key),
+            label=plain(in_words(key)),
             color=COLOURS[quantities.index(_quantity(key)) % len(COLOURS)],
             linestyle="--" if key.startswith("train") and len(curves) > 1 else "-",
             linewidth=1.8 if longest <= 200 else 1.0,
@@ -142,7 +182,7 @@ def _draw_panel(axes: Axes, curves: Mapping[str, Points], x_key: str, label: str
             markersize=3.5,
         )
     axes.set_xlabel(x_key)
-    axes.set_ylabel(label if len(quantities) > 1 else _in_words(quantities[0]))
+    axes.set_ylabel(label if len(quantities) > 1 else plain(in_words(quantities[0])))
     axes.grid(True, color="#e4e4e8", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
@@ -152,10 +192,12 @@ def _draw_panel(axes: Axes, curves: Mapping[str, Points], x_key: str, label: str
         axes.set_ylim(0, 1.02)
     elif known and min(known) >= 0:
         axes.set_ylim(bottom=0)
-    axes.legend(frameon=False, fontsize=9)
+    if len(curves) > 1:
+        axes.legend(frameon=False, fontsize=9)
 
 
-def _in_words(key: str) -> str:
+def in_words(key: str) -> str:
+    """ "val_mean_iou" is "val mean IoU"."""
     return " ".join("IoU" if word == "iou" else word for word in key.split("_"))
 
 
