@@ -9,6 +9,7 @@ from minigraph.report.filters import (
     first_convolution,
     plot_filters,
 )
+from minigraph.report.graph_drawing import graph_dot, graph_svg, write_graph
 from minigraph.report.palette import PALETTE, class_colours, colour_labels
 from minigraph.report.predictions import classification_picture, segmentation_picture
 from minigraph.report.scores import scores_csv, scores_markdown, write_scores
@@ -26,6 +27,8 @@ __all__ = [
     "feature_maps",
     "filter_correlations",
     "first_convolution",
+    "graph_dot",
+    "graph_svg",
     "plot_confusion",
     "plot_curves",
     "plot_filters",
@@ -33,6 +36,7 @@ __all__ = [
     "scores_csv",
     "scores_markdown",
     "segmentation_picture",
+    "write_graph",
     "write_markdown_summary",
     "write_scores",
     "write_summary",

@@ -182,7 +182,8 @@ def _draw_panel(axes: Axes, curves: Mapping[str, Points], x_key: str, label: str
             markersize=3.5,
         )
     axes.set_xlabel(x_key)
-    axes.set_ylabel(label if len(quantities) > 1 else plain(in_words(quantities[0])))
+    only = next(iter(curves)) if len(curves) == 1 else quantities[0]
+    axes.set_ylabel(label if len(quantities) > 1 else plain(in_words(only)))
     axes.grid(True, color="#e4e4e8", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)

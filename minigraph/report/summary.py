@@ -216,14 +216,15 @@ def _scores(path: Path) -> list[dict[str, str]]:
 
 def _score_table(scores: Sequence[Mapping[str, str]]) -> tuple[list[str], list[list[str]]]:
     head = [f"{in_words(key)} %" if key in SHARES else in_words(key) for key in scores[0]]
-    rows = [
-        [_share(cell) if key in SHARES else cell for key, cell in line.items()] for line in scores
-    ]
-    return head, rows
+    return head, [[_score(key, text) for key, text in line.items()] for line in scores]
 
 
-def _share(text: str) -> str:
-    """A share as per cent; "-" where there is none, and as it is where it is no number."""
+def _score(key: str, text: str) -> str:
+    """Shares in per cent, "-" where there is none; whatever is no number as it is."""
+    if key == "absent":
+        return {"0": "", "1": "absent"}.get(text, text)
+    if key not in SHARES:
+        return text
     try:
         return percent(float(text or "nan"))
     except ValueError:

@@ -9,7 +9,7 @@ import sys
 import pytest
 from PIL import Image
 
-from minigraph.report import plot_curves, read_records
+from minigraph.report import best_record, plot_curves, read_records
 
 RECORDS = [
     {"epoch": epoch, "train_loss": 1 / epoch, "val_mean_iou": 1 - 1 / epoch, "seconds": 2.5}
@@ -98,3 +98,53 @@ def test_without_matplotlib_the_way_out_is_named(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(ImportError, match=r'pip install "minigraph\[plot\]"'):
         plot_curves(RECORDS, tmp_path / "curves.png")
+
+
+def test_the_learning_rate_has_a_panel_where_it_changes(matplotlib, tmp_path):
+    output = tmp_path / "curves.svg"
+    changing = [{**record, "learning_rate": 0.1 / record["epoch"]} for record in RECORDS]
+    plot_curves(changing, output)
+    assert "<!-- learning rate -->" in svg_text(output)
+    plot_curves([{**record, "learning_rate": 0.1} for record in RECORDS], output)
+    assert "learning rate" not in svg_text(output)
+    plot_curves([{**RECORDS[0], "learning_rate": 0.1}], output, keys=["learning_rate"])
+    assert "<!-- learning rate -->" in svg_text(output)
+
+
+def test_times_are_no_scores(matplotlib, tmp_path):
+    output = tmp_path / "curves.svg"
+    plot_curves([{**r, "images_per_second": 9.0, "waiting": 0.1} for r in RECORDS], output)
+    assert "second" not in svg_text(output) and "waiting" not in svg_text(output)
+
+
+def test_the_best_epoch_is_marked(matplotlib, tmp_path):
+    output = tmp_path / "curves.svg"
+    plot_curves(RECORDS, output, title="10 $ a $ run")
+    assert "best val mean IoU 0.8 in epoch 5 -->" in svg_text(output)
+    plot_curves(RECORDS, output, best=None)
+    assert "best" not in svg_text(output)
+    plot_curves(RECORDS[:1], output)
+    assert "best" not in svg_text(output)
+
+
+@pytest.mark.parametrize(
+    ("records", "key", "expected"),
+    [
+        (RECORDS, "auto", ("val_mean_iou", 5)),
+        (RECORDS, "train_loss", ("train_loss", 5)),
+        ([{"step": 1, "val_loss": math.nan, "epoch": 1}, {"epoch": 2, "val_loss": 2},
+          {"epoch": 3, "val_loss": 2}], "auto", ("val_loss", 2)),
+        ([{"epoch": 1, "val_accuracy": 0.5, "val_loss": 1}, {"epoch": 2, "val_loss": 0}],
+         "auto", ("val_accuracy", 1)),
+    ],
+)  # fmt: skip
+def test_best_record(records, key, expected):
+    found = best_record(records, key)
+    assert found is not None
+    assert (found[0], found[1]["epoch"]) == expected
+
+
+def test_no_best_record():
+    assert best_record([]) is None
+    assert best_record([{"epoch": 1, "val_loss": math.inf}]) is None
+    assert best_record(RECORDS, "val_loss") is None
