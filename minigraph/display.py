@@ -44,7 +44,10 @@ def escape(text: object) -> str:
 def table(
     head: Sequence[str], rows: Iterable[Sequence[object]], numbers: Collection[int] = ()
 ) -> str:
-    """An HTML table of texts, which are escaped; the columns in `numbers` are right-aligned."""
+    """An HTML table of texts, which are escaped; the columns in `numbers` are right-aligned.
+
+    A head of empty texts is left out.
+    """
     marks = [' class="number"' if column in numbers else "" for column in range(len(head))]
     header = "".join(
         f"<th{mark}>{escape(cell)}</th>" for mark, cell in zip(marks, head, strict=True)
@@ -55,7 +58,8 @@ def table(
         + "</tr>"
         for row in rows
     )
-    return f"<table><thead><tr>{header}</tr></thead><tbody>{body}</tbody></table>"
+    above = f"<thead><tr>{header}</tr></thead>" if any(head) else ""
+    return f"<table>{above}<tbody>{body}</tbody></table>"
 
 
 def details(summary: str, content: str) -> str:

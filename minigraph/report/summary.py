@@ -53,7 +53,7 @@ img { max-width: 100%; background: #fff; border-radius: 6px; padding: 6px; box-s
 table { border-collapse: collapse; font-size: .92rem }
 th, td { text-align: left; vertical-align: top; padding: .2rem 1.1rem .2rem 0;
   border-bottom: 1px solid var(--line); overflow-wrap: anywhere }
-th { font-weight: 600 } thead:not(:has(th:not(:empty))) { display: none }
+th { font-weight: 600 }
 .number { text-align: right; font-variant-numeric: tabular-nums }
 summary { cursor: pointer }
 """
