@@ -81,15 +81,18 @@ def _by_chance(weights: int) -> float:
 def first_convolution(executable: mg.Executable) -> tuple[str, Array]:
     """Name and value of the weight ``(K, C, kh, kw)`` of the first convolution on an input image.
 
+    What is done to the image before counts as part of it: normalisation, pooling, fixed filters.
+
     Raises:
         ValueError: the graph has no convolution of an input ``(N,C,H,W)`` with a weight.
     """
     graph = executable.compiled.built  # before fusion hides convolutions in larger nodes
     images = {value for value in graph.inputs if value.spec.ndim == 4}
     for node in graph.nodes:
-        if not images.isdisjoint(node.inputs) and not isinstance(node.op, Conv2d):
-            images.update(node.outputs)
-        if isinstance(node.op, Conv2d) and node.inputs[0] in images:
+        if images.isdisjoint(node.inputs):
+            continue
+        images.update(node.outputs)
+        if isinstance(node.op, Conv2d):
             name = _state_behind(graph, node.inputs[1])
             if name is not None:
                 return name, executable.state[name]

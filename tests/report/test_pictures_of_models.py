@@ -11,6 +11,7 @@ from PIL import Image
 
 import minigraph as mg
 from minigraph.models.unet import unet
+from minigraph.ops.conv import conv2d
 from minigraph.report import (
     block_outputs,
     feature_map_picture,
@@ -110,9 +111,11 @@ def test_filters_are_drawn(shape, tmp_path):
     assert f"<!-- {number} filters" in (tmp_path / "filters.svg").read_text()
 
 
-def test_the_first_convolution_is_found_behind_normalisation_and_pooling():
+def test_the_first_convolution_is_found_behind_what_prepares_the_image():
     def model(image):
         x = mg.avg_pool2d((image - 0.5) * 4.0, 2)
+        blur = image.builder.constant(np.full((3, 3, 1, 1), 1 / 3, np.float32))
+        x = conv2d(x, blur)
         x = mg.relu(mg.conv2d(x, 5, 3, padding=1, name="stem"))
         return mg.conv2d(x, 2, 1, name="head")
 
@@ -164,6 +167,16 @@ def test_a_relu_after_a_residual_belongs_to_a_block_and_one_after_a_dense_layer_
     def model(image):
         x = mg.relu(mg.conv2d(image, 3, 3, padding=1) + image)
         return mg.relu(mg.dense(mg.flatten(mg.relu(mg.max_pool2d(x, 2))), 2))
+
+    assert block_outputs(compiled(model)) == ["relu"]
+
+
+def test_neither_a_second_relu_nor_a_gated_map_is_a_block():
+    def model(image):
+        x = mg.relu(mg.exp(mg.relu(mg.conv2d(image, 3, 3, padding=1, name="conv"))))
+        pooled = mg.max_pool2d(x, 2)
+        gate = mg.conv2d(mg.reduce_mean(pooled, (2, 3), keepdims=True), 3, 1, name="gate")
+        return mg.relu(pooled * gate)
 
     assert block_outputs(compiled(model)) == ["relu"]
 
@@ -256,6 +269,16 @@ def test_smaller_images_stand_further_right():
     steps = np.round(np.diff(levels), 6)
     assert steps[0] == steps[1] == -steps[2] > 0
     assert left["decoder1.relu"] == left["encoder1.relu"]
+
+
+def test_a_small_weight_gradient_does_not_stand_where_small_images_do():
+    def model(image):
+        return mg.reduce_mean(mg.relu(mg.conv2d(image, 4, 3, padding=1, name="a")) ** 2)
+
+    step = compiled(model, optimizer=mg.SGD(0.1), loss="output")
+    drawn = graph_svg(step.compiled.built)
+    assert "Conv2dGradWeight" in drawn
+    assert len(set(re.findall(r'<text x="([\d.]+)" [^>]*fill="#1f1f24"', drawn))) == 1
 
 
 def test_dot_has_every_edge_with_its_spec():
