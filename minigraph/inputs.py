@@ -24,7 +24,7 @@ def as_array(name: str, value: Any) -> np.ndarray:
     that gives no array.
     """
     if isinstance(value, np.ndarray):
-        return value
+        return np.asarray(value)  # the array itself; of a subclass its data
     if getattr(value, "requires_grad", False) is True:
         raise InputError(
             f"Expected {name!r} without a gradient, got a {type(value).__name__} that requires "

@@ -165,12 +165,12 @@ class ConfusionMatrix:
 
     def per_class(self) -> tuple[ClassScore, ...]:
         """The scores of each class, in order."""
-        true, absent = self.counts.sum(axis=1), set(self.absent_classes)
-        share = true / max(self.counted, 1)
-        rows = zip(self.class_names, true, share, self.class_accuracy, self.iou, strict=True)
+        true = self.counts.sum(axis=1)
+        columns = (true, true / max(self.counted, 1), self.class_accuracy, self.iou)
+        rows = zip(self.class_names, *(column.tolist() for column in columns), strict=True)
         return tuple(
-            ClassScore(name, int(places), float(part), float(recall), float(iou), name in absent)
-            for name, places, part, recall, iou in rows
+            ClassScore(name, places, share, recall, iou, absent=bool(np.isnan(iou)))
+            for name, places, share, recall, iou in rows
         )
 
     def _repr_html_(self) -> str:

@@ -90,9 +90,9 @@ def _write_cells(axes: Axes, shares: Array) -> None:
             fontsize=size,
             color="white" if shares[row, column] > 0.35 else "#2d2d32",
         )
-    for row in np.flatnonzero(np.isnan(shares).all(axis=1)):
+    for row in np.flatnonzero(np.isnan(shares).all(axis=1)).tolist():
         axes.text(
-            (classes - 1) / 2, int(row), "not in the truth", ha="center", va="center",
+            (classes - 1) / 2, row, "not in the truth", ha="center", va="center",
             fontsize=size, color=FAINT, style="italic",
             bbox={"facecolor": "#" + bytes(EMPTY).hex(), "edgecolor": "none", "pad": 1.5},
         )  # fmt: skip

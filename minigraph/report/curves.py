@@ -98,7 +98,7 @@ def plot_curves(
     all_axes = figure.subplots(1, len(shown), squeeze=False, width_ratios=widths)[0]
     for axes, (label, panel) in zip(all_axes, shown.items(), strict=True):
         _draw_panel(axes, panel, x_key, label)
-        if judged is not None:
+        if judged is not None and x_key in judged[1]:
             axes.axvline(
                 judged[1][x_key], color="#85858c", linewidth=1.1, linestyle=":", zorder=0.9
             )

@@ -61,7 +61,7 @@ def feature_maps(
 ) -> dict[str, Array]:
     """The values of some layers for one image, by name, float ``(C,H,W)``.
 
-    Other inputs of the executable (a label) are fed zeros: no map of a layer depends on them.
+    Other inputs of the executable (a label) are fed zeros, and no map may depend on them.
 
     Args:
         executable: compiled for inference.
@@ -72,7 +72,7 @@ def feature_maps(
 
     Raises:
         ValueError: the executable trains (a call would change its state), has no such input, or a
-            value has no channels.
+            value has no channels or depends on another input as well.
     """
     if executable.graph.updates:
         raise ValueError(
@@ -86,6 +86,7 @@ def feature_maps(
     names = _evenly(block_outputs(executable), MOST_LAYERS) if names is None else list(names)
     if not names:
         raise ValueError("Expected layers to show, got none: no ReLU follows a convolution")
+    _check_sources(executable.compiled.built, names, input_name)
     image = np.asarray(image)
     batch = image[None] if image.ndim == 3 else image[:1]
     specs = follow(
@@ -97,6 +98,20 @@ def feature_maps(
         if values[name].ndim != 4:
             raise ValueError(f"Expected a value (N,C,H,W), got {name!r} {values[name].shape}")
     return {name: values[name][0].astype(np.float32) for name in names}
+
+
+def _check_sources(graph: Graph, names: Sequence[str], input_name: str) -> None:
+    """Raise ValueError for a name whose value depends on an input besides the image."""
+    reached = {value for value in graph.inputs if value.name != input_name}
+    for node in graph.nodes:
+        if not reached.isdisjoint(node.inputs):
+            reached.update(node.outputs)
+    for name in names:
+        if graph.outputs.get(name, graph.by_name.get(name)) in reached:
+            raise ValueError(
+                f"Expected values that depend on {input_name!r} alone, got {name!r}: call the "
+                "executable with all of its inputs and fetch=[...]"
+            )
 
 
 def feature_map_picture(

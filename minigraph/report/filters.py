@@ -29,7 +29,7 @@ GROUND = (0.84, 0.89, 0.96)  # no grey: a filter may be white
 PANEL = 4.2  # inches, each of the two
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FilterCorrelations:
     """How alike the filters of a layer are.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from minigraph.display import percent, scores_html
@@ -49,15 +49,17 @@ def write_scores(matrix: ConfusionMatrix, output: str | Path) -> None:
         ValueError: another ending.
     """
     output = Path(output)
-    forms: dict[str, Callable[[ConfusionMatrix], str]] = {
-        ".csv": scores_csv,
-        ".md": scores_markdown,
-        ".html": scores_html,
-        ".txt": str,
-    }
-    if output.suffix not in forms:
-        raise ValueError(f"Expected a file name that ends in {', '.join(forms)}, got {output.name}")
-    write_whole(output, forms[output.suffix](matrix).encode())
+    form = _FORMS.get(output.suffix)
+    if form is None:
+        raise ValueError(
+            f"Expected a file name that ends in {', '.join(_FORMS)}, got {output.name}"
+        )
+    write_whole(output, form(matrix).encode())
+
+
+_FORMS: Mapping[str, Callable[[ConfusionMatrix], str]] = {
+    ".csv": scores_csv, ".md": scores_markdown, ".html": scores_html, ".txt": str,
+}  # fmt: skip
 
 
 def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -144,6 +144,12 @@ def test_best_record(records, key, expected):
     assert (found[0], found[1]["epoch"]) == expected
 
 
+def test_a_best_record_without_a_place_is_named_and_not_marked(matplotlib, tmp_path):
+    records = [{"epoch": 1, "val_loss": 2.0}, {"val_loss": 1.0}]
+    plot_curves(records, tmp_path / "curves.svg")
+    assert "<!-- best val loss 1 -->" in svg_text(tmp_path / "curves.svg")
+
+
 def test_no_best_record():
     assert best_record([]) is None
     assert best_record([{"epoch": 1, "val_loss": math.inf}]) is None

@@ -203,6 +203,8 @@ def test_maps_that_cannot_be_are_refused(inference):
     with pytest.raises(ValueError, match="got a training step"):
         feature_maps(step, image)
     np.testing.assert_array_equal(step.state["encoder1.conv1.weight"], before)
+    with pytest.raises(ValueError, match="depend on 'image' alone, got 'loss'"):
+        feature_maps(inference, image, ["bottom.relu", "loss"])
     with pytest.raises(ValueError, match="Expected an input 'x', got image, label"):
         feature_maps(inference, image, input_name="x")
     with pytest.raises(ValueError, match=r"\(N,C,H,W\), got 'prediction' \(1, 8, 8\)"):
