@@ -36,7 +36,7 @@ from minigraph.training import (
     card_of,
     fit,
 )
-from minigraph.training.run_folder import SETTINGS
+from minigraph.training.run_folder import CURVES, SETTINGS
 
 ModelName = Enum("ModelName", {name: name for name in RECIPES}, type=str)  # type: ignore[misc]
 _NETWORKS = "; ".join(f"{name}: {recipe.summary}" for name, recipe in RECIPES.items())
@@ -290,6 +290,8 @@ def _run(settings: Settings, runs: Path, resumed: Path | None, console: Console)
         console.print(f"best {label} {best[folder.score]:.4f} in epoch {best['epoch']}",
                       highlight=False)  # fmt: skip
     console.print(f"written to {folder.path}/", highlight=False)
+    if not (folder.path / CURVES).exists():
+        console.print('no curves: pip install "minigraph[plot]"', highlight=False, markup=False)
     if history.interrupted:
         console.print(f"to go on: {_go_on(folder)}", highlight=False)
         sys.exit(INTERRUPTED)

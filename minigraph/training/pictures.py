@@ -10,6 +10,7 @@ import minigraph as mg
 from minigraph.data import Dataset
 from minigraph.prediction import Classification, Predictor, pad_to_multiple, size_multiple
 from minigraph.report import (
+    block_outputs,
     classification_picture,
     feature_map_picture,
     feature_maps,
@@ -27,13 +28,15 @@ SHOWN_PICTURES = {True: 4, False: 32}  # segmentation or not
 
 
 def draw_model(path: Path, dataset: Dataset, folder: Path) -> None:
-    """Everything that can be drawn of a saved model with a card."""
+    """Everything that can be drawn of a saved model with a card.
+
+    What needs no matplotlib comes first. Raises ImportError where that is missing.
+    """
     model = mg.load(path, outputs=["loss", "prediction"])
-    draw_scores(evaluate(model, dataset), folder)
     draw_predictions(Predictor.load(path), dataset, folder / PREDICTIONS)
-    name, weight = first_convolution(model)
-    plot_filters(weight, folder / FILTERS, title=name)
     _draw_feature_maps(model, dataset, folder / FEATURE_MAPS)
+    draw_scores(evaluate(model, dataset), folder)
+    _draw_filters(model, folder / FILTERS)
 
 
 def draw_scores(evaluation: Evaluation, folder: Path) -> None:
@@ -60,8 +63,18 @@ def draw_predictions(predictor: Predictor, dataset: Dataset, output: Path) -> No
 
 
 def _draw_feature_maps(model: mg.Executable, dataset: Dataset, output: Path) -> None:
+    if not block_outputs(model):
+        return
     images, _ = dataset.fetch([0])
     scaled = images.astype(np.float32) / 255
     if dataset.is_segmentation:
         scaled = pad_to_multiple(scaled, size_multiple(model))
     feature_map_picture(feature_maps(model, scaled), image=images[0]).save(output)
+
+
+def _draw_filters(model: mg.Executable, output: Path) -> None:
+    try:
+        name, weight = first_convolution(model)
+    except ValueError:  # a network without convolutions has no filters
+        return
+    plot_filters(weight, output, title=name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -85,10 +86,15 @@ class RunFolder(Callback):
         self._training.step.save(self.model, self.card.to_metadata())
 
     def on_end(self, history: History) -> None:
-        """Draw the curves and, unless interrupted, what the best model makes of held-out images."""
+        """Draw the curves and, unless interrupted, what the best model makes of held-out images.
+
+        Without matplotlib what needs it is left out.
+        """
         if not self.model.exists() or self._training.validation is None:
             return
-        plot_curves(self.path / METRICS, self.path / CURVES)
         if not history.interrupted:
-            draw_model(self.model, self._training.validation, self.path)
+            with suppress(ImportError):
+                draw_model(self.model, self._training.validation, self.path)
+        with suppress(ImportError):
+            plot_curves(self.path / METRICS, self.path / CURVES)
         write_summary(self.path)

@@ -113,6 +113,21 @@ def test_a_run_is_repeated_by_its_settings(camvid_like: Path, tmp_path: Path) ->
     assert {name: one[name].tobytes() for name in one} == {n: two[n].tobytes() for n in two}
 
 
+def test_a_run_without_matplotlib_says_what_is_missing(
+    camvid_like: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in sys.modules if name.split(".")[0] == "matplotlib"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    runs = tmp_path / "runs"
+    output = run("train", "unet", "--data", camvid_like, *SMALL, "--epochs", 1, "--runs", runs)
+    assert 'pip install "minigraph[plot]"' in output
+    folder = runs / "unet-street"
+    assert not (folder / "curves.png").exists()
+    for name in ("predictions.png", "feature-maps.png", "scores.csv", "report.html"):
+        assert (folder / name).exists()
+
+
 def test_a_run_can_be_given_more_epochs(camvid_like: Path, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     run("train", "unet", "--data", camvid_like, *SMALL, "--epochs", 1, "--runs", runs)
