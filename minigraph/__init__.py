@@ -12,39 +12,32 @@ from minigraph.api import compile, load
 from minigraph.autodiff import gradients
 from minigraph.backend import load_backend
 from minigraph.executable import Executable
+from minigraph.ir.errors import (
+    BuilderError,
+    IllegalIndexError,
+    IllegalLabelError,
+    InputError,
+    LoadError,
+    MemoryLimitError,
+    MinigraphError,
+    SpecError,
+    StateError,
+    UnsupportedError,
+)
 from minigraph.ir.spec import DType, TensorSpec
 from minigraph.ir.tensor import Tensor
-from minigraph.ops.broadcast import expand, reshape
-from minigraph.ops.control import stop_gradient, when_training
-from minigraph.ops.matmul import matmul
-from minigraph.ops.pool import avg_pool2d, global_avg_pool2d, global_max_pool2d, max_pool2d
-from minigraph.ops.softmax import log_softmax, softmax
-from minigraph.optimizers import (
-    SGD,
-    Accumulate,
-    AdaGrad,
-    Adam,
-    AdamW,
-    ClipGlobalNorm,
-    ClipValue,
-    Groups,
-    Momentum,
-    Nesterov,
-    RMSProp,
-    WeightDecay,
-    weights_only,
-)
-from minigraph.schedules import Cosine, OneCycle, Polynomial, StepDecay, WarmUp
-from minigraph.ops.elementary import (
-    ceil,
-    clip,
-    cos,
-    erf,
-    floor,
-    power,
-    reciprocal,
-    round,
-    sin,
+from minigraph.layers import (
+    batch_norm,
+    conv2d,
+    conv_transpose2d,
+    dense,
+    dropout,
+    group_norm,
+    instance_norm,
+    layer_norm,
+    parameter,
+    prelu,
+    scope,
 )
 from minigraph.ops.activation import (
     elu,
@@ -56,6 +49,19 @@ from minigraph.ops.activation import (
     selu,
     silu,
     softplus,
+)
+from minigraph.ops.broadcast import expand, reshape
+from minigraph.ops.control import stop_gradient, when_training
+from minigraph.ops.elementary import (
+    ceil,
+    clip,
+    cos,
+    erf,
+    floor,
+    power,
+    reciprocal,
+    round,
+    sin,
 )
 from minigraph.ops.elementwise import (
     absolute,
@@ -81,44 +87,15 @@ from minigraph.ops.elementwise import (
     tanh,
     where,
 )
-from minigraph.ops.reduce import (
-    argmax,
-    argmin,
-    cumsum,
-    reduce_max,
-    reduce_mean,
-    reduce_min,
-    reduce_sum,
-)
-from minigraph.ops.statistics import (
-    l1_norm,
-    l2_norm,
-    logsumexp,
-    standard_deviation,
-    variance,
-)
-from minigraph.layers import (
-    batch_norm,
-    conv2d,
-    conv_transpose2d,
-    dense,
-    dropout,
-    group_norm,
-    instance_norm,
-    layer_norm,
-    parameter,
-    prelu,
-    scope,
-)
-from minigraph.ops.local_response import (
-    local_response_norm,
-)
 from minigraph.ops.indexing import (
     gather,
     index_add,
     one_hot,
     scatter_add,
     take_along_axis,
+)
+from minigraph.ops.local_response import (
+    local_response_norm,
 )
 from minigraph.ops.loss import (
     nll_loss,
@@ -131,6 +108,17 @@ from minigraph.ops.loss_functions import (
     l1_loss,
     mse_loss,
 )
+from minigraph.ops.matmul import matmul
+from minigraph.ops.pool import avg_pool2d, global_avg_pool2d, global_max_pool2d, max_pool2d
+from minigraph.ops.reduce import (
+    argmax,
+    argmin,
+    cumsum,
+    reduce_max,
+    reduce_mean,
+    reduce_min,
+    reduce_sum,
+)
 from minigraph.ops.shape import (
     concat,
     expand_dims,
@@ -140,18 +128,30 @@ from minigraph.ops.shape import (
     squeeze,
     transpose,
 )
-from minigraph.ir.errors import (
-    BuilderError,
-    IllegalIndexError,
-    IllegalLabelError,
-    InputError,
-    LoadError,
-    MemoryLimitError,
-    MinigraphError,
-    SpecError,
-    StateError,
-    UnsupportedError,
+from minigraph.ops.softmax import log_softmax, softmax
+from minigraph.ops.statistics import (
+    l1_norm,
+    l2_norm,
+    logsumexp,
+    standard_deviation,
+    variance,
 )
+from minigraph.optimizers import (
+    SGD,
+    Accumulate,
+    AdaGrad,
+    Adam,
+    AdamW,
+    ClipGlobalNorm,
+    ClipValue,
+    Groups,
+    Momentum,
+    Nesterov,
+    RMSProp,
+    WeightDecay,
+    weights_only,
+)
+from minigraph.schedules import Cosine, OneCycle, Polynomial, StepDecay, WarmUp
 
 __version__ = "0.1.0"
 

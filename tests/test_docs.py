@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+import minigraph as mg
+
 REPOSITORY = Path(__file__).parents[1]
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
 
@@ -20,6 +22,12 @@ def test_page(page: Path) -> None:
         assert (page.parent / target).exists(), f"dead link: {target}"
     for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
         ast.parse(block)
+
+
+def test_the_models_page_names_every_public_function() -> None:
+    page = (REPOSITORY / "docs" / "models.md").read_text()
+    functions = {name for name in mg.__all__ if name.islower()} - {"load_backend"}
+    assert {name for name in functions if not re.search(rf"\b{name}\b", page)} == set()
 
 
 def test_the_models_page_trains_saves_and_loads(

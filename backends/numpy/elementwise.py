@@ -115,9 +115,7 @@ def _clip(op: elementary.Clip, inputs: list[np.ndarray], out: np.ndarray) -> lis
     return calls
 
 
-def _pow_scalar(
-    op: elementary.PowScalar, inputs: list[np.ndarray], out: np.ndarray
-) -> list[Call]:
+def _pow_scalar(op: elementary.PowScalar, inputs: list[np.ndarray], out: np.ndarray) -> list[Call]:
     return [partial(np.power, inputs[0], np.array(op.exponent, out.dtype), out=out)]
 
 

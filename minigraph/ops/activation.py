@@ -83,9 +83,7 @@ class Gelu(Unary):
 
     def __post_init__(self) -> None:
         if self.approximate not in ("none", "tanh"):
-            raise SpecError(
-                f"Expected 'none' or 'tanh' for approximate, got {self.approximate!r}"
-            )
+            raise SpecError(f"Expected 'none' or 'tanh' for approximate, got {self.approximate!r}")
 
     def vjp(self, inputs: Tensors, outputs: Tensors, grads: Cotangents) -> Cotangents:
         (x,), (g,) = inputs, grads

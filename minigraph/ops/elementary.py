@@ -33,7 +33,9 @@ class Pow(Binary):
 
     def result(self, dtype: DType) -> DType:
         if not dtype.is_floating:
-            raise SpecError(f"Expected a floating dtype for a power, got {dtype}: use mg.cast first")
+            raise SpecError(
+                f"Expected a floating dtype for a power, got {dtype}: use mg.cast first"
+            )
         return dtype
 
     def vjp(self, inputs: Tensors, outputs: Tensors, grads: Cotangents) -> Cotangents:
@@ -140,8 +142,8 @@ def power(base: Any, exponent: Any) -> Tensor:
 
     Exponents of 1, 2, 3 and 4 multiply (any dtype of numbers), 0.5 is ``mg.sqrt``; other powers
     need floating tensors. A negative base with an exponent that is no integer gives NaN, as in
-    NumPy and torch. Gradients follow torch: for the base 0 where the exponent is 0, for the exponent
-    0 where the base is 0 and the exponent is not negative.
+    NumPy and torch. As in torch, the base's gradient is 0 where the exponent is 0, and the
+    exponent's is 0 where the base is 0 and the exponent is not negative.
     """
     if isinstance(base, Tensor) and isinstance(exponent, int | float):
         if exponent in (1, 2, 3, 4):

@@ -67,8 +67,7 @@ class GroupMoments(Op):
             raise SpecError(f"Expected a floating tensor (N,C,...), got {x}")
         if self.groups < 1 or x.shape[1] % self.groups:
             raise SpecError(
-                f"Expected a number of groups that divides {x.shape[1]} channels, "
-                f"got {self.groups}"
+                f"Expected a number of groups that divides {x.shape[1]} channels, got {self.groups}"
             )
         if TensorSpec(x.shape[1:]).size == 0:
             raise SpecError(f"Expected at least one element an image, got {x}")
