@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
+import minigraph as mg
 from minigraph.cli.main import app
 
 REPOSITORY = Path(__file__).parents[1]
@@ -40,6 +41,12 @@ def test_commands_and_their_options_exist(page: Path) -> None:
             assert words[0] in known, line
             options = {word for word in words if word.startswith("--")}
             assert options <= known[words[0]], line
+
+
+def test_the_models_page_names_every_public_function() -> None:
+    page = (REPOSITORY / "docs" / "models.md").read_text()
+    functions = {name for name in mg.__all__ if name.islower()} - {"load_backend"}
+    assert {name for name in functions if not re.search(rf"\b{name}\b", page)} == set()
 
 
 def test_the_models_page_trains_saves_and_loads(

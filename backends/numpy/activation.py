@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 
 from minigraph.backends.numpy.error_function import ERF_ROWS, erf
 from minigraph.backends.numpy.kernel import Kernel
-from minigraph.backends.numpy.pieces import in_pieces
+from minigraph.backends.numpy.pieces import Rows, in_pieces
 from minigraph.ops import activation, elementary
-
-Rows = Sequence[np.ndarray]
 
 
 def _elu(op: activation.Elu, x: np.ndarray, out: np.ndarray, rows: Rows) -> None:

@@ -19,6 +19,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from minigraph.backends.numpy.pieces import Rows
+
 ERF_ROWS = 4
 """Rows of scratch that ``erf`` needs."""
 
@@ -45,7 +47,7 @@ _D = (
 )  # fmt: skip
 
 
-def erf(x: np.ndarray, out: np.ndarray, scratch: Sequence[np.ndarray]) -> None:
+def erf(x: np.ndarray, out: np.ndarray, scratch: Rows) -> None:
     """The error function of a 1-D array of float32 or float64; ``out`` may be ``x``."""
     size, square, top, bottom = scratch
     np.absolute(x, out=size)

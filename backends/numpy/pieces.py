@@ -16,7 +16,9 @@ from minigraph.backend import Algorithm
 from minigraph.backends.numpy.kernel import Binding, Call, Kernel, carve, carved_bytes
 from minigraph.ir.spec import DType, TensorSpec
 
-Function = Callable[[Any, np.ndarray, np.ndarray, Sequence[np.ndarray]], None]
+Rows = Sequence[np.ndarray] | np.ndarray
+
+Function = Callable[[Any, np.ndarray, np.ndarray, Rows], None]
 """(op, x, out, rows of scratch): writes the function of ``x`` to ``out``, which may be ``x``."""
 
 _PIECE = 1 << 12  # elements: half a dozen rows of float64 fit a second-level cache of 256 KB
@@ -50,7 +52,7 @@ def in_pieces(function: Function, rows: int) -> Kernel:
 
 
 def _widened(function: Function) -> Function:
-    def run(op: Any, x: np.ndarray, out: np.ndarray, scratch: Sequence[np.ndarray]) -> None:
+    def run(op: Any, x: np.ndarray, out: np.ndarray, scratch: Rows) -> None:
         wide, *rest = scratch
         np.copyto(wide, x)
         function(op, wide, wide, rest)

@@ -93,7 +93,7 @@ def _extreme(pick: np.ufunc) -> Kernel:
 
 
 def _arg_extreme(position: Callable[..., Any]) -> Kernel:
-    """np.argmax or np.argmin on the last axis; of another, on a copy with that axis moved there."""
+    """np.argmax or np.argmin, on a copy with the axis moved to the end where it is not there."""
 
     def bind(binding: Binding) -> Call:
         (x,), out = binding.inputs, binding.output

@@ -142,8 +142,8 @@ def power(base: Any, exponent: Any) -> Tensor:
 
     Exponents of 1, 2, 3 and 4 multiply (any dtype of numbers), 0.5 is ``mg.sqrt``; other powers
     need floating tensors. A negative base with an exponent that is no integer gives NaN, as in
-    NumPy and torch. Gradients follow torch: for the base 0 where the exponent is 0, for the exponent
-    0 where the base is 0 and the exponent is not negative.
+    NumPy and torch. As in torch, the base's gradient is 0 where the exponent is 0, and the
+    exponent's is 0 where the base is 0 and the exponent is not negative.
     """
     if isinstance(base, Tensor) and isinstance(exponent, int | float):
         if exponent in (1, 2, 3, 4):

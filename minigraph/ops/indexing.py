@@ -60,7 +60,7 @@ class Gather(Indexed):
 
 
 class IndexAdd(Indexed):
-    """(x, indices, updates) gives x with every update added at its index: Gather's adjoint."""
+    """(x, indices, updates) gives x with slices added: the adjoint of Gather."""
 
     def infer(
         self, x: TensorSpec, indices: TensorSpec, updates: TensorSpec
@@ -94,7 +94,7 @@ class TakeAlongAxis(Indexed):
 
 
 class ScatterAdd(Indexed):
-    """(x, indices, updates) gives x with every update added at its index: TakeAlongAxis's adjoint."""
+    """(x, indices, updates) gives x with elements added: the adjoint of TakeAlongAxis."""
 
     def infer(
         self, x: TensorSpec, indices: TensorSpec, updates: TensorSpec
@@ -185,7 +185,7 @@ def take_along_axis(x: Tensor, indices: Any, axis: int) -> Tensor:
 
 
 def scatter_add(x: Tensor, indices: Any, updates: Tensor, axis: int) -> Tensor:
-    """``x`` with ``x[i, indices[i, j, k], k] += updates[i, j, k]`` (here for axis 1) for all places.
+    """``x`` after ``x[i, indices[i, j, k], k] += updates[i, j, k]`` for all places (here axis 1).
 
     Torch's ``scatter_add``; the adjoint of ``take_along_axis``. Raises IllegalIndexError at run
     time.

@@ -15,7 +15,7 @@ from minigraph.ops.elementwise import cast
 
 @dataclass(frozen=True)
 class ChannelWindowSum(Op):
-    """Sum over the channels from ``c - before`` to ``c + after`` of (N,C,...), as far as there are."""
+    """(N,C,...): for each channel c the sum over those from ``c - before`` to ``c + after``."""
 
     before: int
     after: int

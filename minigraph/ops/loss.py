@@ -25,7 +25,7 @@ from minigraph.ops.control import stop_gradient
 from minigraph.ops.elementwise import cast, where
 from minigraph.ops.indexing import take_along_axis
 from minigraph.ops.reduce import reduce_sum
-from minigraph.ops.shape import expand_dims, squeeze
+from minigraph.ops.shape import Squeeze, expand_dims, squeeze
 from minigraph.ops.softmax import log_softmax, softmax
 
 _LABEL_DTYPES = (DType.UINT8, DType.INT32, DType.INT64)
@@ -161,7 +161,8 @@ def softmax_cross_entropy(
     weights = _class_weights(logits, class_weights)
     if reduction == "none":
         scores, target, weight = _masked(logits, labels, weights, void_label)
-        return squeeze(_picked(log_softmax(scores), target, weight), 1)
+        losses = _picked(log_softmax(scores), target, weight)
+        return logits.builder.emit(Squeeze((1,)), losses, name=name)[0]
     total, weight = logits.builder.emit(
         CrossEntropy(void_label), logits, labels, *weights, name=name
     )

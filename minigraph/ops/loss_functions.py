@@ -75,9 +75,9 @@ def dice_loss(
 
         dice(k) = (2 sum(p_k [t = k]) + smooth) / (sum(p_k) + sum([t = k]) + smooth)
 
-    After Milletari, Navab and Ahmadi 2016 (arXiv:1606.04797), with sums in place of sums of squares.
-    Void counts nowhere; where all is void the loss is 0. Raises IllegalLabelError at run time for a
-    label that is neither a class nor void.
+    After Milletari, Navab and Ahmadi 2016 (arXiv:1606.04797), whose sizes are sums of squares.
+    Void counts nowhere; where all is void the loss is 0. Raises IllegalLabelError at run time for
+    a label that is neither a class nor void.
     """
     if not 0.0 < smooth < math.inf:
         raise SpecError(f"Expected a finite positive smooth, got {smooth}")

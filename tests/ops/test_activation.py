@@ -25,7 +25,7 @@ def value_and_gradient(function: Any, *arrays: Any, dtype: str = "float64") -> l
     typed = [np.asarray(array, dtype) for array in arrays]
     specs = {f"x{i}": mg.TensorSpec(a.shape, mg.DType.of(dtype)) for i, a in enumerate(typed)}
     exe = mg.compile(model, specs, backend="numpy", threads=1)
-    return list(exe({name: a for name, a in zip(specs, typed, strict=True)}).values())
+    return list(exe(dict(zip(specs, typed, strict=True))).values())
 
 
 def torch_value_and_gradient(function: Any, *arrays: Any) -> list[np.ndarray]:
