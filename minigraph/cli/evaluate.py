@@ -59,7 +59,7 @@ def evaluate(
 
       minigraph evaluate model.safetensors --data camvid --output scores
     """
-    console = Console()
+    console = Console(soft_wrap=True)
     path, run = (model / MODEL, model / SETTINGS) if model.is_dir() else (model, None)
     executable = mg.load(path, outputs=["loss", "prediction"], backend=backend, threads=threads)
     card = ModelCard.of(executable)

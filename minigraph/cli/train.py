@@ -213,7 +213,7 @@ def train(
         for name, value in context.params.items()
         if name in field_names() - {"model"} and value not in (None, [], ())
     }
-    console = Console()
+    console = Console(soft_wrap=True)
     name = None if model is None else model.value
     if resume is not None:
         _resume(name, config, resume, given, console)
@@ -286,7 +286,7 @@ def _run(settings: Settings, runs: Path, resumed: Path | None, console: Console)
         raise mg.WriteError(f"{error}{hint}") from error
     best = history.best(folder.score)
     if best is not None:
-        label = folder.score.removeprefix("val_").replace("_", " ")
+        label = folder.score.removeprefix("val_").replace("_", " ").replace("iou", "IoU")
         console.print(f"best {label} {best[folder.score]:.4f} in epoch {best['epoch']}",
                       highlight=False)  # fmt: skip
     console.print(f"written to {folder.path}/", highlight=False)

@@ -60,17 +60,16 @@ class ProgressBar(Callback):
         assert self._task is not None
         self._bar.remove_task(self._task)
         record = history.records[-1]
-        validation = "".join(
-            f"  {name.replace('_', ' ')} {value:.4f}"
+        scores = "".join(
+            f"  {_in_words(name)} {value:.4f}"
             for name, value in record.items()
             if name.startswith("val_")
         )
-        self._console.print(
+        self._print(
             f"epoch {record['epoch']}/{self._training.epochs}  train loss "
-            f"{record['train_loss']:.4f}{validation}  ({record['seconds']:.1f} s, "
+            f"{record['train_loss']:.4f}{scores}  ({record['seconds']:.1f} s, "
             f"{record['images_per_second']:.0f} images/s, "
-            f"{100 * record['waiting_for_data']:.1f}% waiting for data)",
-            highlight=False,
+            f"{100 * record['waiting_for_data']:.1f}% waiting for data)"
         )
 
     def close(self) -> None:
@@ -78,14 +77,22 @@ class ProgressBar(Callback):
 
     def on_end(self, history: History) -> None:
         if history.stopped:
-            self._console.print(f"stopped: {history.stopped}", highlight=False)
+            self._print(f"stopped: {history.stopped}")
+
+    def _print(self, line: str) -> None:
+        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def _last_score(history: History) -> str:
     """The score of the epoch before, to go by until the next."""
     if not history.records:
         return ""
-    scores = [name for name in history.records[-1] if name.startswith("val_")]
-    return (
-        f"  {scores[-1].replace('_', ' ')} {history.records[-1][scores[-1]]:.4f}" if scores else ""
-    )
+    record = history.records[-1]
+    scores = [name for name in record if name.startswith("val_")]
+    return f"  {_in_words(scores[-1])} {record[scores[-1]]:.4f}" if scores else ""
+
+
+def _in_words(name: str) -> str:
+    """``val_mean_iou`` as ``mean IoU``, ``val_loss`` as ``val loss``."""
+    words = name if name == "val_loss" else name.removeprefix("val_")
+    return words.replace("_", " ").replace("iou", "IoU")
