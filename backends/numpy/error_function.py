@@ -49,29 +49,32 @@ _D = (
 
 def erf(x: np.ndarray, out: np.ndarray, scratch: Rows) -> None:
     """The error function of a 1-D array of float32 or float64; ``out`` may be ``x``."""
-    size, square, top, bottom = scratch
+    size, square, outer, inner = scratch
     np.absolute(x, out=size)
     np.minimum(size, _ONE_FROM_HERE, out=size)
     np.multiply(size, size, out=square)
-    # Where |x| >= 1/2, in top
-    _polynomial(_C, size, top)
-    _polynomial(_D, size, bottom)
-    np.divide(top, bottom, out=top)
-    np.negative(square, out=bottom)
-    np.exp(bottom, out=bottom)
-    np.multiply(top, bottom, out=top)
-    np.subtract(1.0, top, out=top)
-    np.copysign(top, x, out=top)
-    # Where |x| < 1/2, in inner
-    inner = size
+    # 1 - e^(-x^2) C / D
+    _polynomial(_C, size, outer)
+    _polynomial(_D, size, inner)
+    np.divide(outer, inner, out=outer)
+    np.negative(square, out=inner)
+    np.exp(inner, out=inner)
+    np.multiply(outer, inner, out=outer)
+    np.subtract(1.0, outer, out=outer)
+    # |x| A / B
     _polynomial(_A, square, inner)
-    _polynomial(_B, square, bottom)
-    np.multiply(inner, x, out=inner)
-    np.divide(inner, bottom, out=inner)
-    is_inner = bottom.view(bool)[: len(x)]
+    np.multiply(inner, size, out=inner)
+    _polynomial(_B, square, size)
+    np.divide(inner, size, out=inner)
+    # The one or the other: times 0 or 1, which is four times faster than a copy with where=
+    is_inner = size.view(bool)[: len(x)]
     np.less(square, _MIDDLE**2, out=is_inner)
-    np.copyto(top, inner, where=is_inner)
-    np.copyto(out, top)
+    np.copyto(square, is_inner)
+    np.multiply(outer, square, out=size)
+    np.subtract(outer, size, out=outer)
+    np.multiply(inner, square, out=inner)
+    np.add(outer, inner, out=outer)
+    np.copysign(outer, x, out=out)
 
 
 def _polynomial(coefficients: Sequence[float], x: np.ndarray, out: np.ndarray) -> None:

@@ -21,8 +21,8 @@ Rows = Sequence[np.ndarray] | np.ndarray
 Function = Callable[[Any, np.ndarray, np.ndarray, Rows], None]
 """(op, x, out, rows of scratch): writes the function of ``x`` to ``out``, which may be ``x``."""
 
-_PIECE = 1 << 12  # elements: half a dozen rows of float64 fit a second-level cache of 256 KB
-_PIECES_PER_TASK = 8  # 32768 elements, what is worth handing to another thread
+_PIECE = 1 << 13  # elements: half a dozen rows of float64 are 400 KB
+_PIECES_PER_TASK = 4  # 32768 elements, what is worth handing to another thread
 
 
 def in_pieces(function: Function, rows: int) -> Kernel:
