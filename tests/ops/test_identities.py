@@ -46,6 +46,24 @@ def test_the_lectures_nine_by_nine_in_every_form(form: Any) -> None:
     np.testing.assert_array_equal(evaluate(lambda x, w: form(x, w, op), RAMP, TENT), expected)
 
 
+@pytest.mark.parametrize("form", [by_zero_insertion, by_sub_pixels])
+@pytest.mark.parametrize(
+    "op",
+    [
+        conv.ConvTranspose2d((2, 2), ((3, 0), (3, 0)), (3, 3)),  # phases past the last input
+        conv.ConvTranspose2d((4, 3), dilation=(2, 3)),  # phases that no kernel element meets
+        conv.ConvTranspose2d((5, 4), ((0, 2), (1, 0)), output_padding=(4, 3)),
+    ],
+)
+def test_phases_that_meet_nothing_are_zero(form: Any, op: conv.ConvTranspose2d) -> None:
+    x, w = image(1, 1, 2), np.random.default_rng(1).standard_normal((2, 3, 2, 2))
+    np.testing.assert_allclose(
+        evaluate(lambda x, w: form(x, w, op), x, w),
+        evaluate(lambda x, w: x.builder.emit(op, x, w)[0], x, w),
+        atol=1e-13,
+    )
+
+
 def test_the_input_gradient_of_a_convolution() -> None:
     """Convolution with w maps 7x7 to 4x4; the transposed one is its adjoint."""
     x, y, w = image(7, 7), image(4, 4, 5), np.random.default_rng(1).standard_normal((5, 3, 3, 3))
