@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import math
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from typing import Any
 
 import numpy as np
@@ -103,14 +103,18 @@ def _value(node: ast.expr, classes: Mapping[str, type]) -> Any:
 
 
 def construct(name: str, values: dict[str, Any], classes: Mapping[str, type]) -> Any:
-    """Build the dataclass ``name``. Raises ParseError for unknown names or wrong fields."""
+    """Build the dataclass ``name``. Raises ParseError for unknown names or wrong fields.
+
+    A field with a default may be missing: files stay readable when an operation gains one.
+    """
     if name not in classes:
         raise ParseError(
             f"Expected a known operation, got {name!r}: pass your own with ops=[{name}]"
         )
     cls = classes[name]
     known = [field.name for field in fields(cls)]
-    if sorted(values) != sorted(known):
+    needed = {field.name for field in fields(cls) if field.default is MISSING}
+    if not needed <= values.keys() <= set(known):
         raise ParseError(
             f"Expected the attributes {', '.join(known) or '(none)'} for {name}, "
             f"got {', '.join(values) or '(none)'}"
