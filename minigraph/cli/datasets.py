@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
+from minigraph.cli.console import new_console
 from minigraph.data import Dataset, FileDataset, LabelCounts, count_labels
 from minigraph.data.dataset import pixel_bytes
 from minigraph.data.download import DOWNLOADS, cache_folder, download, find_download
@@ -55,7 +56,7 @@ def datasets(
 
       minigraph datasets street --size 256x256 --check
     """
-    console = Console(soft_wrap=True, highlight=False)
+    console = new_console()
     if name is None:
         if fetch or check:
             raise ValueError("Expected the name of a data set for --download or --check, got none")
@@ -81,16 +82,16 @@ def datasets(
 def _list(console: Console) -> None:
     console.print("generated")
     console.print(f"  {SHAPES:16} textured shapes with masks, 6 classes; needs no files")
-    console.print(f"\ndownloads (into {cache_folder()})", markup=False)
+    console.print(f"\ndownloads (into {cache_folder()})")
     for source in DOWNLOADS.values():
         folder = find_download(source.name)
         state = f"not there: --download ({_megabytes(source.size)})" if folder is None else "there"
-        console.print(f"  {source.name:16} {source.summary}; {state}", markup=False)
+        console.print(f"  {source.name:16} {source.summary}; {state}")
     console.print("\nlayouts of folders")
     for layout in LAYOUTS:
-        console.print(f"  {layout.name:18} {layout.files}", markup=False)
+        console.print(f"  {layout.name:18} {layout.files}")
         options = ", ".join(f"--{_flag(option)}" for option in layout.options)
-        console.print(f"  {'':18}   takes {options}", markup=False)
+        console.print(f"  {'':18}   takes {options}")
     console.print(
         "\nclasses.txt in the folder names the classes, one a line. Without val or test the last "
         "share of the images is held out."
@@ -105,7 +106,7 @@ def _download(name: str, console: Console) -> None:
     pooch.get_logger().setLevel("WARNING")  # the bar says enough
     with _Bar(console) as bar:
         folder = download(DOWNLOADS[name], cache_folder(), bar)
-    console.print(f"{name} is in {folder}", markup=False)
+    console.print(f"{name} is in {folder}")
 
 
 def _check(name: str, options: dict, console: Console) -> None:
@@ -114,7 +115,7 @@ def _check(name: str, options: dict, console: Console) -> None:
         return
     problems = check_dataset(name, **options)
     for problem in problems:
-        console.print(problem, markup=False)
+        console.print(problem)
     if problems:
         console.print(f"{len(problems)} {'problem' if len(problems) == 1 else 'problems'}")
         raise typer.Exit(1)
@@ -126,15 +127,15 @@ def _describe(name: str, layout: str, parts: tuple[Dataset, Dataset], console: C
     total = pixel_bytes(train) + pixel_bytes(held)
     kept = "in memory" if total <= MEMORY_BUDGET else "read from files when needed"
     shape = "x".join(map(str, train.image_shape))
-    console.print(f"{name}: {layout}", markup=False)
-    console.print(f"  training  {len(train):7,} images  {train.name}", markup=False)
-    console.print(f"  held out  {len(held):7,} images  {held.name}", markup=False)
-    console.print(f"  image     {shape} (C,H,W){_file_sizes(parts)}", markup=False)
+    console.print(f"{name}: {layout}")
+    console.print(f"  training  {len(train):7,} images  {train.name}")
+    console.print(f"  held out  {len(held):7,} images  {held.name}")
+    console.print(f"  image     {shape} (C,H,W){_file_sizes(parts)}")
     console.print(f"  kept      {kept}: {_megabytes(total)} of pixels and labels")
     counts = count_labels(train)
     void = "none" if train.void_label is None else str(train.void_label)
     console.print(f"  void      {void}, {100 * counts.void_share:.2f} % of the training labels")
-    console.print(f"\n{_class_table(counts, train.is_segmentation)}", markup=False)
+    console.print(f"\n{_class_table(counts, train.is_segmentation)}")
 
 
 def _class_table(counts: LabelCounts, is_segmentation: bool) -> str:

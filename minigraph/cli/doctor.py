@@ -8,11 +8,11 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from rich.console import Console
 from threadpoolctl import threadpool_info
 
 import minigraph as mg
 from minigraph.backend import Refused, backend_names, find_backend
+from minigraph.cli.console import new_console
 
 _PACKAGES = ("numpy", "ml_dtypes", "networkx", "safetensors", "pillow", "rich", "typer",
              "threadpoolctl", "pooch", "matplotlib")  # fmt: skip
@@ -20,18 +20,18 @@ _PACKAGES = ("numpy", "ml_dtypes", "networkx", "safetensors", "pillow", "rich", 
 
 def doctor() -> None:
     """Say what this installation is made of, and which backends it can use."""
-    console = Console(soft_wrap=True, highlight=False)
+    console = new_console()
     console.print(f"minigraph {mg.__version__}, Python {platform.python_version()}, "
                   f"{platform.system()} {platform.machine()}")  # fmt: skip
-    console.print(f"  from {Path(mg.__file__).parent}, {sys.executable}", markup=False)
+    console.print(f"  from {Path(mg.__file__).parent}, {sys.executable}")
     console.print("\npackages")
     for name in _PACKAGES:
-        console.print(f"  {name:14} {_version(name)}", markup=False)
+        console.print(f"  {name:14} {_version(name)}")
     console.print("\nbackends")
     for name in backend_names():
         found = find_backend(name)
         state = found.reason if isinstance(found, Refused) else "available"
-        console.print(f"  {name:14} {state}", markup=False)
+        console.print(f"  {name:14} {state}")
     console.print("\nthreads")
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
     console.print(f"  CPUs {os.cpu_count()}, usable by this process {affinity or os.cpu_count()}")
@@ -41,7 +41,6 @@ def doctor() -> None:
             f"  {library.get('internal_api')} {library.get('version')}, "
             f"{library.get('num_threads')} threads, {library.get('architecture', 'unknown')}: "
             f"{Path(library.get('filepath', '')).name}",
-            markup=False,
         )
 
 
@@ -50,7 +49,7 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return (
-            'not installed: pip install "minigraph\\[plot]"'
+            'not installed: pip install "minigraph[plot]"'
             if package == "matplotlib"
             else "not installed"
         )

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 import minigraph as mg
+from minigraph.cli.console import new_console
 from minigraph.cli.settings import Settings, read_settings
 from minigraph.cli.setup import make_datasets
 from minigraph.data import Dataset
-from minigraph.data.open import SHAPES
+from minigraph.data.layouts import find_layout
+from minigraph.data.open import SHAPES, find_folder
 from minigraph.model_card import ModelCard
 from minigraph.prediction import Predictor
 from minigraph.training import evaluate as evaluate_model
@@ -59,7 +60,7 @@ def evaluate(
 
       minigraph evaluate model.safetensors --data camvid --output scores
     """
-    console = Console(soft_wrap=True)
+    console = new_console()
     path, run = (model / MODEL, model / SETTINGS) if model.is_dir() else (model, None)
     executable = mg.load(path, outputs=["loss", "prediction"], backend=backend, threads=threads)
     card = ModelCard.of(executable)
@@ -71,26 +72,44 @@ def evaluate(
     given = {"size": size, "crop": crop, "held_out": held_out}
     chosen = [(k, v) for k, v in [*known.items(), *given.items()] if v is not None]
     dataset = _open(card, source, part, dict(chosen))
-    console.print(f"{path}: {len(dataset)} images of {dataset.name}", highlight=False)
+    console.print(f"{path}: {len(dataset)} images of {dataset.name}")
     evaluation = evaluate_model(executable, dataset, batch_size)
-    console.print(f"loss {evaluation.loss:.4f}", highlight=False)
-    console.print(str(evaluation.matrix), highlight=False, markup=False)
+    console.print(f"loss {evaluation.loss:.4f}")
+    console.print(str(evaluation.matrix))
     if output is not None:
         output.mkdir(parents=True, exist_ok=True)
         draw_scores(evaluation, output)
         predictor = Predictor.load(path, backend=backend, threads=threads)
         draw_predictions(predictor, dataset, output / PREDICTIONS)
-        console.print(f"written to {output}/", highlight=False)
+        console.print(f"written to {output}/")
 
 
 def _open(card: ModelCard, source: str, part: Part, given: dict) -> Dataset:
-    """The part of the data set, read as the model was trained: channels, classes, void."""
-    if source != SHAPES:
-        given |= {"channels": card.image_shape[0], "class_names": list(card.class_names),
-                  "void_label": card.void_label}  # fmt: skip
-    training, validation = make_datasets(Settings(model="", data=source, **given))
+    """The part of the data set, read as the model was trained as far as the layout can be told."""
+    channels, height, width = card.image_shape
+    wanted = {"channels": channels, "class_names": list(card.class_names),
+              "void_label": card.void_label}  # fmt: skip
+    if not card.segmentation:
+        wanted["size"] = f"{height}x{width}"
+    known = () if source == SHAPES else find_layout(find_folder(source)).options
+    chosen = {name: value for name, value in wanted.items() if name in known}
+    training, validation = make_datasets(Settings(model="", data=source, **{**chosen, **given}))
     dataset = validation if part is Part.VALIDATION else training
+    _check(card, dataset)
+    return dataset
+
+
+def _check(card: ModelCard, dataset: Dataset) -> None:
     if dataset.is_segmentation != card.segmentation:
         wanted, got = ("masks", "one label an image") if card.segmentation else ("labels", "masks")
-        raise ValueError(f"Expected a data set with {wanted} for this model, got {got}: {source}")
-    return dataset
+        raise ValueError(f"Expected a set with {wanted} for this model, got {got}: {dataset.name}")
+    if dataset.class_names != card.class_names:
+        raise ValueError(
+            f"Expected the model's classes {', '.join(card.class_names)}, got "
+            f"{', '.join(dataset.class_names)}: {dataset.name}"
+        )
+    if dataset.image_shape[0] != card.image_shape[0]:
+        raise ValueError(
+            f"Expected images of {card.image_shape[0]} channels as in training, got "
+            f"{dataset.image_shape[0]}: {dataset.name}"
+        )

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import numpy as np
 import typer
-from rich.console import Console
 
 import minigraph as mg
+from minigraph.cli.console import new_console
 from minigraph.cli.recipes import RECIPES, network
 from minigraph.explain import algorithms_text, memory_text, passes_text
 from minigraph.optimizers import optimizer_from_name
@@ -37,7 +37,7 @@ def inspect(
 
       minigraph inspect runs/unet-shapes/model.safetensors --graph --profile
     """
-    console = Console(soft_wrap=True, highlight=False)
+    console = new_console()
     executable = _open(model, image, classes, training, backend, threads)
     compiled = executable.compiled
     console.print(
@@ -45,15 +45,15 @@ def inspect(
         f"the passes; backend {executable.backend.name}, {executable.backend.threads} threads",
     )
     for name, spec in executable.inputs.items():
-        console.print(f"  input  {name}: {spec}", markup=False)
+        console.print(f"  input  {name}: {spec}")
     for name, spec in executable.outputs.items():
-        console.print(f"  output {name}: {spec}", markup=False)
+        console.print(f"  output {name}: {spec}")
     if graph:
-        console.print(f"\n{compiled.graph}", markup=False)
+        console.print(f"\n{compiled.graph}")
     for text in (passes_text(compiled), algorithms_text(compiled), memory_text(compiled)):
-        console.print(f"\n{text}", markup=False)
+        console.print(f"\n{text}")
     if profile:
-        console.print(f"\n{executable.profile(_noise(executable))}", markup=False)
+        console.print(f"\n{executable.profile(_noise(executable))}")
 
 
 def _open(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 
 import typer
-from rich.console import Console
 
+from minigraph.cli.console import new_console
 from minigraph.cli.datasets import datasets
 from minigraph.cli.doctor import doctor
 from minigraph.cli.evaluate import evaluate
@@ -38,9 +38,7 @@ def main() -> None:
         app()
     except (MinigraphError, ValueError, ImportError, OSError) as error:
         text = " ".join(str(error).split("\n  in ")[0].splitlines()) or type(error).__name__
-        Console(stderr=True, soft_wrap=True).print(
-            f"error: {text}", style="red", markup=False, highlight=False
-        )
+        new_console(stderr=True).print(f"error: {text}", style="red")
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import json
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from difflib import get_close_matches
 from pathlib import Path
-from types import NoneType, UnionType
+from types import MappingProxyType, NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from minigraph.cli.recipes import RECIPES
+
+LIMITS: Mapping[str, tuple[float, float]] = MappingProxyType({
+    **dict.fromkeys(("epochs", "batch_size", "base", "depth", "accumulate", "early_stopping",
+                     "checkpoint_every", "threads"), (1, math.inf)),
+    **dict.fromkeys(("learning_rate", "warm_up", "weight_decay", "clip_norm", "prefetch", "seed"),
+                    (0, math.inf)),
+    "colour_jitter": (0, 1), "held_out": (0, 1), "void_label": (0, 255), "channels": (1, 3),
+})  # fmt: skip
+"""The least and the most of numbers, wherever they come from."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +64,13 @@ class Settings:
     seed: int = 0
     backend: str = "auto"
     threads: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, (least, most) in LIMITS.items():
+            value = getattr(self, name)
+            if value is not None and not least <= value <= most:
+                end = "or more" if most == math.inf else f"to {most:g}"
+                raise ValueError(f"Expected {name} of {least:g} {end}, got {value}")
 
     def to_json(self) -> dict[str, Any]:
         """For a settings file."""

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from minigraph import schedules
+from minigraph.cli.recipes import RECIPES
 from minigraph.cli.settings import Settings
 from minigraph.data import (
     ColourJitter,
@@ -20,6 +21,7 @@ from minigraph.data import (
     random_horizontal_flip,
 )
 from minigraph.data.batches import Augmentation
+from minigraph.data.labels import VOID_LABEL
 from minigraph.data.open import open_dataset
 from minigraph.optimizers import (
     Accumulate,
@@ -44,6 +46,11 @@ def check_settings(settings: Settings) -> None:
         _range("--random-scale", settings.random_scale)
     if settings.class_weights is not None:
         _check_choice("--class-weights", settings.class_weights, CLASS_WEIGHTS)
+    if settings.random_crop is not None and not RECIPES[settings.model].segmentation:
+        raise ValueError(
+            f"Expected no --random-crop for {settings.model}, which classifies whole images: use "
+            "--size"
+        )
     _check_choice("--schedule", settings.schedule, SCHEDULES)
     make_optimizer(settings)
 
@@ -64,7 +71,7 @@ def make_datasets(settings: Settings) -> tuple[Dataset, Dataset]:
 
 def make_augmentation(settings: Settings, dataset: Dataset) -> Augmentation | None:
     """Scale, crop, flip, colours, in this order; None if there is nothing to change."""
-    void = 255 if dataset.void_label is None else dataset.void_label
+    void = VOID_LABEL if dataset.void_label is None else dataset.void_label
     steps: list[Augmentation] = []
     if settings.random_scale is not None:
         low, high = _range("--random-scale", settings.random_scale)
@@ -113,7 +120,7 @@ def make_schedule(settings: Settings, steps: int) -> Schedule | None:
     rate, warm_up = settings.learning_rate, settings.warm_up
     rest = max(steps - warm_up, 1)
     choices: dict[str, Schedule] = {
-        "constant": schedules.Polynomial(rate, rest, power=0.0),
+        "constant": schedules.Polynomial(rate, 1, power=0.0),
         "step": schedules.StepDecay(rate, every=max(1, -(-rest // 3))),
         "cosine": schedules.Cosine(rate, rest),
         "poly": schedules.Polynomial(rate, rest),

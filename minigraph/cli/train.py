@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 
 import minigraph as mg
+from minigraph.cli.console import new_console
 from minigraph.cli.recipes import RECIPES, network
 from minigraph.cli.settings import Settings, field_names, settings_from
 from minigraph.cli.setup import (
@@ -36,7 +37,7 @@ from minigraph.training import (
     card_of,
     fit,
 )
-from minigraph.training.run_folder import CURVES, SETTINGS
+from minigraph.training.run_folder import SETTINGS
 
 ModelName = Enum("ModelName", {name: name for name in RECIPES}, type=str)  # type: ignore[misc]
 _NETWORKS = "; ".join(f"{name}: {recipe.summary}" for name, recipe in RECIPES.items())
@@ -213,11 +214,13 @@ def train(
         for name, value in context.params.items()
         if name in field_names() - {"model"} and value not in (None, [], ())
     }
-    console = Console(soft_wrap=True)
+    console = new_console()
     name = None if model is None else model.value
     if resume is not None:
         _resume(name, config, resume, given, console)
     else:
+        if "data" in given and Path(given["data"]).is_dir():
+            given["data"] = str(Path(given["data"]).resolve())  # to go on from any folder
         _run(settings_from(name, config, given), runs, None, console)
 
 
@@ -235,12 +238,17 @@ def _resume(
     if not (folder / SETTINGS).is_file():
         raise ValueError(f"Expected the folder of a run with a {SETTINGS}, got none: {folder}")
     settings = settings_from(None, folder / SETTINGS, given)
+    if "epochs" in given and settings.schedule != "constant":
+        raise ValueError(
+            f"Expected no --epochs for a run with the schedule {settings.schedule}, which ends "
+            f"with its last epoch: begin another one with --config {folder / SETTINGS}"
+        )
     _run(settings, folder.parent, folder, console)
 
 
 def _run(settings: Settings, runs: Path, resumed: Path | None, console: Console) -> None:
     check_settings(settings)
-    console.print(f"reading {settings.data} ...", highlight=False)
+    console.print(f"reading {settings.data} ...")
     training, validation = make_datasets(settings)
     _check(settings, training)
     size = training_size(settings)
@@ -259,8 +267,7 @@ def _run(settings: Settings, runs: Path, resumed: Path | None, console: Console)
     _announce(settings, step, training, validation, console)
     card = card_of(training, size)
     if resumed is not None:
-        folder = RunFolder(resumed, card)
-        folder.write_settings(settings.to_json())
+        folder = RunFolder(resumed, card, settings.to_json())
     else:
         name = f"{settings.model}-{Path(settings.data).name}"
         folder = RunFolder.new(runs, name, card, settings.to_json())
@@ -287,13 +294,12 @@ def _run(settings: Settings, runs: Path, resumed: Path | None, console: Console)
     best = history.best(folder.score)
     if best is not None:
         label = folder.score.removeprefix("val_").replace("_", " ").replace("iou", "IoU")
-        console.print(f"best {label} {best[folder.score]:.4f} in epoch {best['epoch']}",
-                      highlight=False)  # fmt: skip
-    console.print(f"written to {folder.path}/", highlight=False)
-    if not (folder.path / CURVES).exists():
-        console.print('no curves: pip install "minigraph[plot]"', highlight=False, markup=False)
+        console.print(f"best {label} {best[folder.score]:.4f} in epoch {best['epoch']}")
+    console.print(f"written to {folder.path}/")
+    for reason in folder.left_out:
+        console.print(f"left out {reason}")
     if history.interrupted:
-        console.print(f"to go on: {_go_on(folder)}", highlight=False)
+        console.print(f"to go on: {_go_on(folder)}")
         sys.exit(INTERRUPTED)
 
 
@@ -314,7 +320,6 @@ def _announce(
         f"held-out images of {'x'.join(map(str, training.image_shape))}, {training.classes} "
         f"classes; {parameters:,} parameters, backend {step.backend.name}, {step.backend.threads} "
         f"threads, plan {step.memory.total_bytes / 1e6:.0f} MB",
-        highlight=False,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,7 +68,7 @@ class Callback:
         """After the last epoch, or where the run was stopped or interrupted."""
 
     def close(self) -> None:
-        """At the end of every run, before `on_end`, and where an error ends it."""
+        """Before `on_end`, and where an error ends the run, even one of `on_start`."""
 
 
 @dataclass(frozen=True)
@@ -97,10 +98,10 @@ class EarlyStopping(Callback):
         if not history.records:
             return None
         values = [self._value(record) for record in history.records]
-        best, best_place = values[0], 0
+        best, best_place = math.inf, 0
         for place, value in enumerate(values):
-            if value * sign_of(self.score) < best * sign_of(self.score) - self.least_improvement:
-                best, best_place = value, place
+            if value * sign_of(self.score) < best - self.least_improvement:
+                best, best_place = value * sign_of(self.score), place
         since = len(values) - 1 - best_place
         if since < self.patience:
             return None
@@ -121,8 +122,16 @@ class JsonLog(Callback):
     path: str | Path
 
     def on_epoch_end(self, history: History) -> None:
-        lines = "".join(json.dumps(record) + "\n" for record in history.records)
+        lines = "".join(json.dumps(_finite(record)) + "\n" for record in history.records)
         write_whole(Path(self.path), lines.encode())
+
+
+def _finite(record: Record) -> Record:
+    """JSON has no NaN and no infinity: null stands for them."""
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in record.items()
+    }
 
 
 class TensorBoardLog(Callback):

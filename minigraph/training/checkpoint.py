@@ -58,8 +58,8 @@ class CheckpointFile:
             raise CheckpointError(
                 f"Expected a checkpoint of a training run, got a model without one: {self.path}"
             ) from None
-        self._check(known, run)
         self._check_variables(saved.arrays, step.state)
+        self._check(known, run)
         for name, array in saved.arrays.items():
             step.state[name] = array
         return history

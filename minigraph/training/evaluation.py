@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import minigraph as mg
 from minigraph.data import Dataset, batches
+from minigraph.data.batches import Array, Batch
 from minigraph.data.labels import VOID_LABEL
 from minigraph.metrics import ConfusionMatrix
 from minigraph.prediction.padding import (
+    Size,
     pad_labels_to_multiple,
     pad_to_multiple,
     size_multiple,
@@ -47,9 +50,11 @@ def score_name(segmentation: bool) -> str:
     return "val_mean_iou" if segmentation else "val_accuracy"
 
 
-def void_of(dataset: Dataset) -> int:
-    """The label that a task leaves out of its loss: the data set's void, 255 where it has none."""
-    return VOID_LABEL if dataset.void_label is None else dataset.void_label
+def void_of(dataset: Dataset) -> int | None:
+    """The label that a task leaves out of its loss: the set's void, else 255 if no class has it."""
+    if dataset.void_label is not None:
+        return dataset.void_label
+    return VOID_LABEL if dataset.classes <= VOID_LABEL else None
 
 
 def evaluate(
@@ -66,26 +71,48 @@ def evaluate(
         dataset: gone over in its own order. Where the network does not take the size of its
             images, they are mirrored at the bottom and the right up to the next size that it does
             (see `minigraph.prediction.padding`); what is added counts nowhere.
-        batch_size: by default the one that the model was compiled for.
+        batch_size: by default so many images as have together no more pixels than a batch that
+            the model was compiled for, and one at least.
         on_batch: called after each batch.
 
     Returns:
-        The loss is the mean over all positions of the data set that are not void.
+        The loss is the mean over all positions of the data set that are not void, NaN where all
+        are. Class weights are of training: it is not weighted.
+
+    Raises:
+        ValueError: there are no images, or images have to be padded and every label is a class.
     """
+    if not len(dataset):
+        raise ValueError(f"Expected images to evaluate, got none in data set '{dataset.name}'")
     matrix = ConfusionMatrix(dataset.classes, dataset.void_label, dataset.class_names)
     multiple = size_multiple(model) if dataset.is_segmentation else (1, 1)
     void = void_of(dataset)
     total, weight = 0.0, 0
-    for batch in batches(dataset, batch_size or model.inputs["image"].shape[0]):
-        image, label = batch["image"], batch["label"]
-        if dataset.is_segmentation:
-            image = pad_to_multiple(image, multiple)
-            label = pad_labels_to_multiple(label, multiple, void)
+    for batch in batches(dataset, batch_size or _batch_size(model, dataset)):
+        image, label = _padded(batch, multiple, void)
         out = model(image=image, label=label)
-        valid = int((label != void).sum())
+        valid = int((label != void).sum()) if void is not None else label.size
         total, weight = total + float(out["loss"]) * valid, weight + valid
         within = tuple(slice(length) for length in batch["label"].shape)
         matrix.update(out["prediction"][within], batch["label"])
         if on_batch is not None:
             on_batch()
-    return Evaluation(total / max(weight, 1), matrix, dataset.is_segmentation)
+    loss = total / weight if weight else math.nan
+    return Evaluation(loss, matrix, dataset.is_segmentation)
+
+
+def _batch_size(model: mg.Executable, dataset: Dataset) -> int:
+    images, _, height, width = model.inputs["image"].shape
+    _, own_height, own_width = dataset.image_shape
+    return max(1, images * height * width // (own_height * own_width))
+
+
+def _padded(batch: Batch, multiple: Size, void: int | None) -> tuple[Array, Array]:
+    """Images and labels of a size that the network takes; what is added is void."""
+    image, label = batch["image"], batch["label"]
+    padded = pad_to_multiple(image, multiple)
+    if padded is image:
+        return image, label
+    if void is None:
+        raise ValueError("Expected a label to spare for padding, got 256 classes: use --crop")
+    return padded, pad_labels_to_multiple(label, multiple, void)

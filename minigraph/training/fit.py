@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from minigraph.training.callbacks import Callback, Training
 from minigraph.training.checkpoint import CheckpointFile
 from minigraph.training.evaluation import evaluate
 from minigraph.training.history import INTERRUPTED, History, Position, Record
+from minigraph.training.identity import describe, fingerprint
 from minigraph.training.progress import ProgressBar
 from minigraph.training.signals import Interrupted, StopRequest, stop_requests
 
@@ -57,8 +57,8 @@ def fit(
     With ``checkpoint`` the run can be killed at any moment and resumed: it then ends with the same
     bits as one that was not (state of parameters, optimiser and random key, order of the data,
     augmentation, schedule, records apart from times). Ctrl-C or SIGTERM let the step finish, write
-    a checkpoint, and end the run with ``history.interrupted``; without ``checkpoint`` they raise
-    KeyboardInterrupt.
+    a checkpoint, and end the run with ``history.interrupted``; without ``checkpoint`` they do what
+    they do elsewhere.
 
     Args:
         step: a training step with the inputs ``image`` and ``label`` and the output ``loss``.
@@ -103,11 +103,10 @@ def fit(
     )
     if resume and loop.checkpoint is not None and loop.checkpoint.path.exists():
         loop.history = loop.checkpoint.restore(step, loop.identity())
-    if loop.checkpoint is None:
-        loop.run(StopRequest())
-        return loop.history
-    with stop_requests() as stop:
-        loop.run(stop)
+    with nullcontext(StopRequest()) if checkpoint is None else stop_requests() as stop:
+        loop.train(stop)
+    for callback in loop.callbacks:
+        callback.on_end(loop.history)
     return loop.history
 
 
@@ -132,23 +131,21 @@ class _Loop:
             "classes": list(self.training.train.class_names),
             "batch size": self.training.batch_size,
             "seed": self.seed,
-            "augmentation": _shown(self.augment),
-            "schedule": _shown(self.schedule),
+            "augmentation": describe(self.augment),
+            "schedule": describe(self.schedule),
+            "model and optimiser": fingerprint(self.training.step),
         }
 
-    def run(self, stop: StopRequest) -> None:
-        for callback in self.callbacks:
-            callback.on_start(self.training, self.history)
-        try:
-            self._epochs(stop)
-        except Interrupted:
-            self.history.stopped = INTERRUPTED
-            self._save()
-        finally:
+    def train(self, stop: StopRequest) -> None:
+        with ExitStack() as started:
             for callback in self.callbacks:
-                callback.close()
-        for callback in self.callbacks:
-            callback.on_end(self.history)
+                started.callback(callback.close)
+                callback.on_start(self.training, self.history)
+            try:
+                self._epochs(stop)
+            except Interrupted:
+                self.history.stopped = INTERRUPTED
+                self._save()
 
     def _epochs(self, stop: StopRequest) -> None:
         while self.history.position.epoch <= self.training.epochs:
@@ -217,9 +214,7 @@ class _Loop:
             "train_loss": position.loss_sum / position.step,
         }
         if training.model is not None and training.validation is not None:
-            training.evaluation = evaluate(
-                training.model, training.validation, training.batch_size, on_batch=stop.check
-            )
+            training.evaluation = evaluate(training.model, training.validation, on_batch=stop.check)
             record |= training.evaluation.record()
         images = position.step * training.batch_size
         return record | {
@@ -231,14 +226,6 @@ class _Loop:
     def _save(self) -> None:
         if self.checkpoint is not None:
             self.checkpoint.write(self.training.step, self.history, self.identity())
-
-
-def _shown(choice: object) -> str:
-    """The same from one process to the next: a repr without an address."""
-    if isinstance(choice, FunctionType):
-        return choice.__qualname__
-    kind = type(choice)
-    return kind.__qualname__ if kind.__repr__ is object.__repr__ else repr(choice)
 
 
 def _check(
@@ -271,6 +258,8 @@ def _check(
         )
     if checkpoint is None and (resume or checkpoint_every):
         raise ValueError("Expected the file of a checkpoint, to resume from or to write, got none")
+    if validation is not None and len(validation) == 0:
+        raise ValueError(f"Expected images to validate on, got none in '{validation.name}'")
     if len(train) < step.inputs["image"].shape[0]:
         raise ValueError(
             f"Expected at least one batch of {step.inputs['image'].shape[0]} images, got "

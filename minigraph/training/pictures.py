@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,6 @@ import minigraph as mg
 from minigraph.data import Dataset
 from minigraph.prediction import Classification, Predictor, pad_to_multiple, size_multiple
 from minigraph.report import (
-    block_outputs,
     classification_picture,
     feature_map_picture,
     feature_maps,
@@ -27,16 +28,25 @@ PREDICTIONS, FILTERS, FEATURE_MAPS = "predictions.png", "filters.png", "feature-
 SHOWN_PICTURES = {True: 4, False: 32}  # segmentation or not
 
 
-def draw_model(path: Path, dataset: Dataset, folder: Path) -> None:
-    """Everything that can be drawn of a saved model with a card.
+def model_pictures(path: Path, dataset: Dataset, folder: Path) -> dict[str, Callable[[], object]]:
+    """Everything that can be drawn of a saved model with a card, by the name of its file."""
 
-    What needs no matplotlib comes first. Raises ImportError where that is missing.
-    """
-    model = mg.load(path, outputs=["loss", "prediction"])
-    draw_predictions(Predictor.load(path), dataset, folder / PREDICTIONS)
-    _draw_feature_maps(model, dataset, folder / FEATURE_MAPS)
-    draw_scores(evaluate(model, dataset), folder)
-    _draw_filters(model, folder / FILTERS)
+    @cache
+    def model() -> mg.Executable:
+        return mg.load(path, outputs=["loss", "prediction"])
+
+    def scores() -> None:
+        draw_scores(evaluate(model(), dataset), folder)
+
+    def predictions() -> None:
+        draw_predictions(Predictor.load(path), dataset, folder / PREDICTIONS)
+
+    return {
+        CONFUSION: scores,
+        PREDICTIONS: predictions,
+        FILTERS: lambda: _draw_filters(model(), folder / FILTERS),
+        FEATURE_MAPS: lambda: _draw_feature_maps(model(), dataset, folder / FEATURE_MAPS),
+    }
 
 
 def draw_scores(evaluation: Evaluation, folder: Path) -> None:
@@ -63,8 +73,6 @@ def draw_predictions(predictor: Predictor, dataset: Dataset, output: Path) -> No
 
 
 def _draw_feature_maps(model: mg.Executable, dataset: Dataset, output: Path) -> None:
-    if not block_outputs(model):
-        return
     images, _ = dataset.fetch([0])
     scaled = images.astype(np.float32) / 255
     if dataset.is_segmentation:
@@ -73,8 +81,5 @@ def _draw_feature_maps(model: mg.Executable, dataset: Dataset, output: Path) -> 
 
 
 def _draw_filters(model: mg.Executable, output: Path) -> None:
-    try:
-        name, weight = first_convolution(model)
-    except ValueError:  # a network without convolutions has no filters
-        return
+    name, weight = first_convolution(model)
     plot_filters(weight, output, title=name)

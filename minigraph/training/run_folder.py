@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -15,12 +15,12 @@ from minigraph.report import plot_curves, write_summary
 from minigraph.training.callbacks import Callback, JsonLog, Training
 from minigraph.training.evaluation import score_name
 from minigraph.training.history import History
-from minigraph.training.pictures import draw_model
+from minigraph.training.pictures import model_pictures
 from minigraph.whole_file import remove_unfinished, write_whole
 
 SETTINGS, METRICS, CHECKPOINT = "settings.json", "metrics.jsonl", "checkpoint.safetensors"
 MODEL = "model.safetensors"
-CURVES = "curves.png"
+CURVES, SUMMARY = "curves.png", "report.html"
 
 
 class RunFolder(Callback):
@@ -31,9 +31,14 @@ class RunFolder(Callback):
     on from.
     """
 
-    def __init__(self, path: Path, card: ModelCard) -> None:
+    def __init__(
+        self, path: Path, card: ModelCard, settings: Mapping[str, Any] = MappingProxyType({})
+    ) -> None:
+        """Of a run that goes on in this folder; `new` makes another."""
         self.path = path
         self.card = card
+        self.settings = settings
+        self.left_out: list[str] = []  # pictures that could not be drawn, and why
         self.score = score_name(card.segmentation)
         remove_unfinished(path, (SETTINGS, METRICS, CHECKPOINT, MODEL))
 
@@ -56,14 +61,7 @@ class RunFolder(Callback):
             raise mg.WriteError(
                 f"Expected to make a folder for the run, got '{error.strerror}': {path}"
             ) from error
-        folder = cls(path, card)
-        folder.write_settings(settings)
-        return folder
-
-    def write_settings(self, settings: Mapping[str, Any]) -> None:
-        """Keep what the run can be repeated with."""
-        text = json.dumps(dict(settings), indent=2) + "\n"
-        write_whole(self.path / SETTINGS, text.encode())
+        return cls(path, card, settings)
 
     @property
     def checkpoint(self) -> Path:
@@ -77,24 +75,30 @@ class RunFolder(Callback):
 
     def on_start(self, training: Training, history: History) -> None:
         self._training = training
+        if self.settings:  # a checkpoint of another run has been refused by now
+            text = json.dumps(dict(self.settings), indent=2) + "\n"
+            write_whole(self.path / SETTINGS, text.encode())
 
     def on_epoch_end(self, history: History) -> None:
+        """Keep the records, and the model if it is the best so far (the last, if unevaluated)."""
         JsonLog(self.path / METRICS).on_epoch_end(history)
-        evaluation = self._training.evaluation
-        if evaluation is None or history.best(self.score) is not history.records[-1]:
-            return
-        self._training.step.save(self.model, self.card.to_metadata())
+        unevaluated = self._training.validation is None
+        if unevaluated or history.best(self.score) is history.records[-1]:
+            self._training.step.save(self.model, self.card.to_metadata())
 
     def on_end(self, history: History) -> None:
         """Draw the curves and, unless interrupted, what the best model makes of held-out images.
 
-        Without matplotlib what needs it is left out.
+        No picture that cannot be drawn ends a run: `left_out` has the reasons.
         """
-        if not self.model.exists() or self._training.validation is None:
+        if not history.records:
             return
-        if not history.interrupted:
-            with suppress(ImportError):
-                draw_model(self.model, self._training.validation, self.path)
-        with suppress(ImportError):
-            plot_curves(self.path / METRICS, self.path / CURVES)
-        write_summary(self.path)
+        drawn = {CURVES: partial(plot_curves, self.path / METRICS, self.path / CURVES)}
+        if self._training.validation is not None and not history.interrupted:
+            drawn |= model_pictures(self.model, self._training.validation, self.path)
+        drawn[SUMMARY] = partial(write_summary, self.path)
+        for name, draw in drawn.items():
+            try:
+                draw()
+            except (ImportError, ValueError, OSError, mg.MinigraphError) as error:
+                self.left_out.append(f"{name}: {error}")

@@ -24,7 +24,8 @@ class LabelTask:
 
     Called with ``image`` (float32 (N,C,H,W) in [0,1]) and ``label`` (int32 (N,) or (N,H,W)).
     Normalisation by ``mean`` and ``std`` (per channel) is part of the graph, and so of a saved
-    model. ``class_weights`` (one per class) weigh the loss.
+    model. ``class_weights`` (one per class) weigh the loss in training; that of inference is not
+    weighted, so that it can be averaged over batches and compared between runs.
     """
 
     network: Network
@@ -46,9 +47,12 @@ class LabelTask:
         mean = np.asarray(self.mean, np.float32).reshape(1, -1, 1, 1)
         scale = (1.0 / np.asarray(self.std)).astype(np.float32).reshape(1, -1, 1, 1)
         logits = self.network((image - mean) * scale)
-        loss = mg.softmax_cross_entropy(
-            logits, label, void_label=self.void_label, class_weights=self.class_weights
-        )
+        loss = mg.softmax_cross_entropy(logits, label, void_label=self.void_label)
+        if self.class_weights is not None:
+            weighted = mg.softmax_cross_entropy(
+                logits, label, void_label=self.void_label, class_weights=self.class_weights
+            )
+            loss = mg.when_training(weighted, loss)
         return {"loss": loss, "logits": logits, "prediction": mg.argmax(logits, 1)}
 
     def compile(

@@ -44,6 +44,10 @@ def refused(*arguments: object) -> str:
     return line
 
 
+def metrics(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
 @pytest.fixture
 def camvid_like(tmp_path: Path) -> Path:
     """A folder laid out like CamVid: 8 training and 4 validation images, 36x40."""
@@ -178,6 +182,36 @@ def test_models_lists_all_networks() -> None:
         assert text in output
 
 
+def test_a_refused_resumption_changes_nothing(camvid_like: Path, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    run("train", "unet", "--data", camvid_like, *SMALL, "--epochs", 1, "--schedule", "cosine",
+        "--flip", "--colour-jitter", 0.1, "--runs", runs)  # fmt: skip
+    folder = runs / "unet-street"
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert "cosine" in refused("train", "--resume", folder, "--epochs", 2)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert "epoch 1/1" not in run("train", "--resume", folder)
+
+
+def test_names_that_look_like_markup(camvid_like: Path, tmp_path: Path) -> None:
+    data = camvid_like.rename(camvid_like.with_name("st[red]reet[bold]"))
+    output = run("train", "unet", "--data", data, *SMALL, "--epochs", 1, "--runs", tmp_path / "r")
+    assert f"written to {tmp_path / 'r' / 'unet-st[red]reet[bold]'}/" in output
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('{"batch_size": 0}', "Expected batch_size of 1 or more, got 0"),
+        ('{"early_stopping": 0}', "Expected early_stopping of 1 or more, got 0"),
+        ('{"held_out": 2}', "Expected held_out of 0 to 1, got 2"),
+    ],
+)
+def test_numbers_of_a_file_have_limits_as_well(tmp_path: Path, text: str, told: str) -> None:
+    (tmp_path / "s.json").write_text(text)
+    assert told in refused("train", "unet", "--config", tmp_path / "s.json")
+
+
 def test_ctrl_c_ends_a_run_with_130_and_says_how_to_go_on(
     camvid_like: Path, tmp_path: Path
 ) -> None:
@@ -237,6 +271,8 @@ def test_train_classifier_on_idx_files(tmp_path: Path) -> None:
                      "--runs", tmp_path / "runs")  # fmt: skip
         assert "accuracy" in output
         assert (tmp_path / "runs" / f"{model}-fashion" / "predictions.png").exists()
+        accuracy = f"{100 * metrics(tmp_path / 'runs' / f'{model}-fashion')[0]['val_accuracy']:.2f}"
+        assert f"accuracy {accuracy} %" in run("evaluate", tmp_path / "runs" / f"{model}-fashion")
     assert len(FASHION_MNIST_CLASSES) == 10
 
 
@@ -278,6 +314,7 @@ def test_doctor_lists_versions_and_backends() -> None:
         (["train", "unet", "--random-scale", "big"], "LOW-HIGH"),
         (["train", "unet", "--freeze", "nobody*"], "'nobody*'"),
         (["train", "unet", "--random-crop", "20x20"], "divisible by 8"),
+        (["train", "lenet", "--data", "shapes", "--random-crop", "8x8"], "use --size"),
         (["evaluate", "nothing.safetensors"], "nothing.safetensors"),
         (["train", "unet", "--config", "none.json"], "none.json"),
         (["inspect", "nothing.safetensors"], "nothing.safetensors"),

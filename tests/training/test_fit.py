@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import json
 import math
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -16,16 +18,20 @@ import pytest
 
 import minigraph as mg
 from minigraph.data import ArrayDataset, Compose, RandomCrop, batches, random_horizontal_flip
+from minigraph.metrics import ConfusionMatrix
 from minigraph.training import (
     Callback,
     CheckpointError,
     EarlyStopping,
+    Evaluation,
     History,
     JsonLog,
     LabelTask,
+    RunFolder,
     TensorBoardLog,
     Training,
     TrainingError,
+    card_of,
     evaluate,
     fit,
 )
@@ -112,7 +118,7 @@ def test_epochs_are_the_steps_of_all_full_batches(dataset: ArrayDataset) -> None
         for batch in batches(dataset, 4, seed=3, epoch=epoch, shuffle=True, drop_last=True,
                              augment=AUGMENT):  # fmt: skip
             by_hand.append(float(expected(batch)["loss"]))
-        validation.append(evaluate(twin, dataset, 4))
+        validation.append(evaluate(twin, dataset))
     assert losses.seen == by_hand
     assert state_bits(step) == state_bits(expected)
     assert [r["epoch"] for r in history.records] == [1, 2]
@@ -134,6 +140,48 @@ def test_evaluation_is_the_mean_over_what_is_not_void(dataset: ArrayDataset) -> 
     assert evaluate(model, uneven, 4).loss == pytest.approx(one.loss, rel=1e-6)
     (whole,) = batches(uneven, 22)
     assert float(model(whole)["loss"]) == pytest.approx(one.loss, rel=1e-6)
+
+
+def test_padded_evaluation_is_that_of_the_true_pixels(dataset: ArrayDataset) -> None:
+    """12x12 images for a network of multiples of 8: NumPy pads, and looks at the rest alone."""
+
+    def halving(x: mg.Tensor) -> mg.Tensor:
+        x = mg.max_pool2d(mg.conv2d(x, 4, 3, padding="same", name="conv"), 8)
+        return mg.conv_transpose2d(x, 3, 8, stride=8, name="up")
+
+    _, model = LabelTask.for_dataset(halving, dataset).compile(
+        dataset, batch_size=4, optimizer=mg.SGD(0.1), size=(8, 8)
+    )
+    found = evaluate(model, dataset)
+    image = np.pad(dataset.images / 255, ((0, 0), (0, 0), (0, 4), (0, 4)), mode="reflect")
+    task = LabelTask.for_dataset(halving, dataset)
+    whole = mg.compile(task, {"image": "float32[22,3,16,16]", "label": "int32[22,16,16]"},
+                       outputs=["logits"], state=model.state)  # fmt: skip
+    logits = whole(image=image.astype(np.float32))["logits"][:, :, :12, :12].astype(np.float64)
+    logs = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+    known = dataset.labels != 255
+    own = np.take_along_axis(logs, np.where(known, dataset.labels, 0)[:, None].astype(int), 1)
+    assert found.loss == pytest.approx(-own[:, 0][known].mean(), rel=1e-5)
+    assert found.matrix.accuracy == (logits.argmax(1) == dataset.labels)[known].mean()
+
+
+def test_class_weights_are_of_training_and_evaluation_does_not_depend_on_batches(
+    dataset: ArrayDataset,
+) -> None:
+    task = LabelTask.for_dataset(network, dataset, [1.0, 10.0, 0.1])
+    step, model = task.compile(dataset, batch_size=4, optimizer=mg.SGD(0.0), size=(12, 12))
+    (batch,) = batches(dataset.subset(range(4)), 4)
+    assert float(step(batch)["loss"]) != pytest.approx(float(model(batch)["loss"]), rel=1e-3)
+    losses = [evaluate(model, dataset, size).loss for size in (1, 3, 22)]
+    assert losses == pytest.approx([losses[0]] * 3, rel=1e-6)
+
+
+def test_nothing_to_evaluate(dataset: ArrayDataset) -> None:
+    _, model = compiled(dataset)
+    with pytest.raises(ValueError, match="Expected images to evaluate"):
+        evaluate(model, dataset.subset([]))
+    void = ArrayDataset(dataset.images, np.full_like(dataset.labels, 255), ("a", "b", "c"), 255)
+    assert math.isnan(evaluate(model, void).loss)
 
 
 def test_the_schedule_sets_each_steps_rate(dataset: ArrayDataset) -> None:
@@ -308,6 +356,27 @@ def test_a_model_is_no_checkpoint(dataset: ArrayDataset, tmp_path: Path) -> None
         run(dataset, checkpoint=tmp_path / "model.safetensors", resume=True)
 
 
+@pytest.mark.parametrize("what", ["pictures", "optimiser", "activation", "class weights"])
+def test_a_checkpoint_of_other_data_or_another_graph_is_refused(
+    dataset: ArrayDataset, tmp_path: Path, what: str
+) -> None:
+    def other(x: mg.Tensor) -> mg.Tensor:
+        x = mg.tanh(mg.batch_norm(mg.conv2d(x, 4, 3, padding="same", name="conv"), name="norm"))
+        return mg.conv2d(mg.dropout(x, 0.3, name="drop"), 3, 1, name="head")
+
+    checkpoint = tmp_path / "checkpoint.safetensors"
+    run(dataset, epochs=1, checkpoint=checkpoint, schedule=None, augment=None)
+    pictures = ArrayDataset(dataset.images // 2, dataset.labels, dataset.class_names, 255)
+    task = LabelTask.for_dataset(
+        other if what == "activation" else network, pictures if what == "pictures" else dataset,
+        [1.0, 2.0, 3.0] if what == "class weights" else None,
+    )  # fmt: skip
+    optimizer = mg.Adam(0.01, beta1=0.5) if what == "optimiser" else mg.Adam(0.01)
+    step, _ = task.compile(dataset, batch_size=4, optimizer=optimizer, size=(8, 8))
+    with pytest.raises(CheckpointError, match="model and optimiser"):
+        fit(step, dataset, epochs=2, seed=7, checkpoint=checkpoint, resume=True, progress=False)
+
+
 @pytest.mark.parametrize("keep", [0, 7, 2000])
 def test_a_damaged_checkpoint_is_refused(dataset: ArrayDataset, tmp_path: Path, keep: int) -> None:
     checkpoint = tmp_path / "checkpoint.safetensors"
@@ -318,6 +387,52 @@ def test_a_damaged_checkpoint_is_refused(dataset: ArrayDataset, tmp_path: Path, 
 
 
 # ---- callbacks
+
+
+def evaluated_as(scores: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the epochs have these scores."""
+    left = iter(scores)
+
+    def scored(*_: object, **__: object) -> Evaluation:
+        matrix = ConfusionMatrix(3, 255)
+        right = round(next(left) * 100)
+        matrix.counts[0] = [right, 100 - right, 0]
+        return Evaluation(1.0, matrix, True)
+
+    monkeypatch.setattr(sys.modules["minigraph.training.fit"], "evaluate", scored)
+
+
+@pytest.mark.parametrize(
+    ("scores", "best"), [([0.1, 0.5, 0.3], 2), ([0.5, 0.5, 0.2], 1), ([0.1, 0.2, 0.3], 3)]
+)
+@pytest.mark.parametrize("dies", [False, True])
+def test_the_run_folder_keeps_the_best_epochs_model(
+    dataset: ArrayDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scores: list[float],
+    best: int, dies: bool,
+) -> None:  # fmt: skip
+    states: list[dict] = []
+
+    class States(Callback):
+        def on_start(self, training: Training, history: History) -> None:
+            self.step = training.step
+
+        def on_epoch_end(self, history: History) -> None:
+            states.append(state_bits(self.step))
+
+    folder = RunFolder.new(tmp_path, "run", card_of(dataset), {"seed": 7})
+    options: dict = {"checkpoint": folder.checkpoint, "resume": True}
+    if dies:
+        evaluated_as(scores[:2], monkeypatch)
+        with pytest.raises(Crash):
+            run(dataset, callbacks=[folder, States(), At(3, 2, crash)], **options)
+        scores = scores[2:]
+    evaluated_as(scores, monkeypatch)
+    resumed = RunFolder(folder.path, folder.card) if dies else folder
+    run(dataset, callbacks=[resumed, States()], **options)
+    assert state_bits(mg.load(folder.model, optimizer=mg.Adam(0.01))).items() >= {
+        (name, bits) for name, bits in states[best - 1].items() if "learning_rate" not in name
+    }
+    assert json.loads((folder.path / "settings.json").read_text()) == {"seed": 7}
 
 
 def history_of(*losses: float) -> History:
@@ -334,6 +449,8 @@ def history_of(*losses: float) -> History:
         ((3.0, 2.95, 2.9), 2, 0.2, True),
         ((3.0, 2.9, 2.7), 2, 0.2, False),
         ((3.0, math.nan, math.nan), 2, 0.0, True),
+        ((math.nan, 2.0, 1.0), 2, 0.0, False),
+        ((math.nan, math.nan, math.nan), 2, 0.0, True),
     ],
 )
 def test_early_stopping(
@@ -370,8 +487,8 @@ def test_the_log_has_a_line_for_each_epoch(dataset: ArrayDataset, tmp_path: Path
 
 
 def test_the_best_record(dataset: ArrayDataset) -> None:
-    history = history_of(3.0, 1.0, math.nan, 1.0)
-    assert history.best("val_loss") is history.records[1]
+    history = history_of(math.nan, 3.0, 1.0, math.nan, 1.0)
+    assert history.best("val_loss") is history.records[2]
     assert history.best("val_mean_iou") is None
 
 

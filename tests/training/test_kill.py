@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 import random
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -24,17 +28,30 @@ TRAIN = (
 TIMES = ("seconds", "waiting_for_data", "images_per_second")
 
 
-def train(*arguments: str, seconds: float | None = None) -> bool:
-    """Run the command; kill it after so many seconds. True if it came to its end."""
+def train(*arguments: str, kill_after: Callable[[], float] | None = None, runs: Path) -> bool:
+    """Run the command. With ``kill_after``: SIGKILL so many seconds after a new checkpoint.
+
+    True if it came to its end.
+    """
     command = [sys.executable, "-m", "minigraph.cli.main", "train", *arguments, "--threads", "1"]
-    try:
-        done = subprocess.run(
-            command, timeout=seconds, capture_output=True, text=True, check=False
-        )  # on a timeout it sends SIGKILL
-    except subprocess.TimeoutExpired:
+    before = checkpoints(runs)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if kill_after is not None:
+        while checkpoints(runs) == before and process.poll() is None:
+            time.sleep(0.005)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(kill_after())
+        process.kill()
+    output, _ = process.communicate()
+    if process.returncode == -signal.SIGKILL:
         return False
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert process.returncode == 0, output
     return True
+
+
+def checkpoints(runs: Path) -> list[tuple[Path, int]]:
+    """Which ones there are, and when they were written."""
+    return [(path, path.stat().st_mtime_ns) for path in runs.glob("*/checkpoint.safetensors")]
 
 
 def bits(path: Path) -> dict[str, bytes]:
@@ -49,26 +66,28 @@ def records(folder: Path) -> list[dict]:
     ]
 
 
-def kill_often(tmp_path: Path, kills: int) -> None:
-    """Runs that are killed and resumed until they end, one after another, against a whole one."""
+def kill_often(tmp_path: Path, kills: int, longest: float) -> None:
+    """A run that is killed again and again while it trains, and one that is not."""
     generator = random.Random(kills)
     data = street(tmp_path / "street")
-    assert train(*TRAIN, "--data", data, "--runs", str(tmp_path / "whole"))
+    assert train(*TRAIN, "--data", data, "--runs", str(tmp_path / "whole"), runs=tmp_path / "whole")
     (whole,) = (tmp_path / "whole").iterdir()
-    runs, killed = tmp_path / "runs0", 0
-    while True:
-        folders = list(runs.iterdir()) if runs.exists() else []
-        check_files(folders)
-        begun = bool(folders) and (folders[0] / "settings.json").exists()
-        command = ["--resume", str(folders[0])] if begun else ["--runs", str(runs), "--data", data]
-        seconds = generator.uniform(0.5, 6.0) if killed < kills else None
-        if not train(*([] if begun else TRAIN), *command, seconds=seconds):
+    runs, killed, places = tmp_path / "runs0", 0, set()
+    arguments = [*TRAIN, "--data", data, "--runs", str(runs)]
+    while killed < kills:
+        if not train(*arguments, kill_after=lambda: generator.uniform(0, longest), runs=runs):
             killed += 1
+            (folder,) = runs.iterdir()
+            places.add(check_files(folder))
+            arguments = ["--resume", str(folder)]
             continue
         check_end(next(runs.iterdir()), whole)
-        if killed == kills:
-            return
-        runs = runs.with_name(f"runs{killed}")
+        runs = tmp_path / f"runs{killed}"
+        arguments = [*TRAIN, "--data", data, "--runs", str(runs)]
+    if arguments[0] == "--resume":
+        assert train(*arguments, runs=runs)
+        check_end(next(runs.iterdir()), whole)
+    assert len(places) >= min(kills, 5) - 1  # killed here and there, not at one place
 
 
 def check_end(folder: Path, whole: Path) -> None:
@@ -90,23 +109,22 @@ def street(folder: Path) -> str:
     return str(folder)
 
 
-def check_files(folders: list[Path]) -> None:
-    """Whatever file there is can be read."""
-    for folder in folders:
-        for path in folder.glob("*.safetensors"):
-            state = mg.load(path, outputs=["prediction"]).state
-            assert all(np.isfinite(array).all() for array in state.parameters().values())
-        if (folder / "metrics.jsonl").exists():
-            assert all(record["epoch"] for record in read_records(folder / "metrics.jsonl"))
-        if (folder / "checkpoint.safetensors").exists():
-            checkpoint = mg.load(folder / "checkpoint.safetensors", outputs=["prediction"])
-            History.from_json(json.loads(checkpoint.metadata["training"]))
+def check_files(folder: Path) -> tuple[int, int]:
+    """Whatever file there is can be read. Gives the place that the run has come to."""
+    for path in folder.glob("*.safetensors"):
+        state = mg.load(path, outputs=["prediction"]).state
+        assert all(np.isfinite(array).all() for array in state.parameters().values())
+    if (folder / "metrics.jsonl").exists():
+        assert all(record["epoch"] for record in read_records(folder / "metrics.jsonl"))
+    checkpoint = mg.load(folder / "checkpoint.safetensors", outputs=["prediction"])
+    position = History.from_json(json.loads(checkpoint.metadata["training"])).position
+    return position.epoch, position.step
 
 
 def test_three_kills(tmp_path: Path) -> None:
-    kill_often(tmp_path, 3)
+    kill_often(tmp_path, 3, 0.3)
 
 
 @pytest.mark.slow
 def test_fifty_kills(tmp_path: Path) -> None:
-    kill_often(tmp_path, 50)
+    kill_often(tmp_path, 50, 1.0)

@@ -40,10 +40,14 @@ def test_images_of_one_value_stay_finite() -> None:
     assert np.isfinite(model(image=np.ones((4, 3, 8, 8), np.float32))["logits"]).all()
 
 
-def test_class_weights_weigh_the_loss() -> None:
+def test_class_weights_weigh_the_loss_of_training() -> None:
+    def same(x: mg.Tensor) -> mg.Tensor:
+        return mg.conv2d(x, 3, 1, bias=False, name="same")
+
     weights = [0.0, 2.0, 1.0]
-    task = LabelTask(lambda x: x, [0.0] * 3, [1.0] * 3, 255, weights)
-    model = mg.compile(task, INPUTS, outputs=["loss"])
+    task = LabelTask(same, [0.0] * 3, [1.0] * 3, 255, weights)
+    step = mg.compile(task, INPUTS, outputs=["loss"], optimizer=mg.SGD(0.0))
+    step.state["same.weight"] = np.eye(3).reshape(3, 3, 1, 1)
     rng = np.random.default_rng(3)
     image, label = rng.random((4, 3, 8, 8)).astype(np.float32), rng.integers(0, 3, (4, 8, 8))
     label[:, 0] = 255
@@ -54,7 +58,7 @@ def test_class_weights_weigh_the_loss() -> None:
     own = -np.take_along_axis(logs, known[:, None], 1)[:, 0]
     weight = np.asarray(weights)[known] * counted
     expected = (own * weight).sum() / weight.sum()
-    assert float(model(image=image, label=label.astype(np.int32))["loss"]) == pytest.approx(
+    assert float(step(image=image, label=label.astype(np.int32))["loss"]) == pytest.approx(
         expected, rel=1e-5
     )
 
