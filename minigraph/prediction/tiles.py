@@ -219,6 +219,8 @@ def _plan_axis(whole: AxisTrace, window: AxisTrace) -> tuple[Window, ...]:
         }
         windows.append(Window(start, kept, {name: r.offset for name, r in regions.items()}))
         if start == last:
+            if any(stop < regions[name].whole for name, (_, stop) in kept.items()):
+                raise _too_small(whole, window)
             return tuple(windows)
         covered = {name: stop for name, (_, stop) in kept.items()}
         # Between the borders all windows lose as much as the last one does at its low side.

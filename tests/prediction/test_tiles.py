@@ -44,6 +44,21 @@ def image(height: int, width: int, dtype: str = "float32", batch: int = 1) -> np
     return np.random.default_rng(height).random((batch, 3, height, width)).astype(dtype)
 
 
+def resizing(x: Tensor) -> Tensor:
+    """A U-Net that mirrors at the border, takes a median and enlarges without weights."""
+
+    def block(x: Tensor, channels: int, mode: str) -> Tensor:
+        padded = mg.pad(x, [(0, 0), (0, 0), (1, 1), (1, 1)], mode=mode)
+        return mg.relu(mg.conv2d(padded, channels, 3))
+
+    full = block(mg.median_filter2d(x, 3), 4, "reflect")
+    half = block(mg.max_pool2d(full, 2), 4, "replicate")
+    quarter = block(mg.max_pool2d_with_positions(half, 2)[0], 6, "reflect")
+    up = block(mg.concat([half, mg.resize(quarter, scale=2, mode="bilinear")]), 4, "reflect")
+    size = full.shape[2:]
+    return block(mg.concat([full, mg.resize(mg.local_response_norm(up), size)]), 5, "replicate")
+
+
 NETWORKS: dict[str, tuple[Network, tuple[int, int], tuple[int, int]]] = {
     "U-Net": (lambda x: unet(x, 5, base=4, depth=2), (4 * 23, 4 * 31), (60, 77)),
     "U-Net with batch norm": (
@@ -62,6 +77,15 @@ NETWORKS: dict[str, tuple[Network, tuple[int, int], tuple[int, int]]] = {
     "the last rows, the first columns": (
         lambda x: mg.conv2d(mg.conv2d(x, 4, 3, padding=1)[:, :, -18:, :27], 4, 3, padding=1),
         (40, 50), (30, 33),
+    ),
+    "resizing, mirrored borders": (resizing, (4 * 21, 4 * 25), (52, 60)),
+    "thirds": (
+        lambda x: mg.resize(mg.avg_pool2d(mg.conv2d(x, 4, 3), 3), scale=3, mode="bilinear"),
+        (56, 71), (35, 32),
+    ),
+    "wide mirrors": (
+        lambda x: mg.conv2d(mg.pad(x, [(0, 0), (0, 0), (5, 4), (3, 6)], mode="reflect"), 4, 3),
+        (40, 50), (12, 14),
     ),
     "explicit padding": (
         lambda x: mg.conv2d(mg.pad(x, [(0, 0), (0, 0), (3, 0), (1, 2)], value=0.5), 4, 3),
@@ -89,7 +113,7 @@ def test_tiles_give_what_the_whole_image_gives(name: str) -> None:
     assert all(whole - part >= 0 for whole, part in zip(tile, plan.tile, strict=True))
 
 
-@pytest.mark.parametrize("name", ["U-Net", "dilated", "odd shapes"])
+@pytest.mark.parametrize("name", ["U-Net", "dilated", "odd shapes", "resizing, mirrored borders"])
 @pytest.mark.parametrize("side", ["rows", "columns"])
 @pytest.mark.parametrize("shift", [-1, 1])
 def test_one_pixel_less_halo_is_wrong(name: str, side: str, shift: int) -> None:
@@ -202,6 +226,20 @@ def test_what_looks_at_the_whole_image_is_refused_by_name() -> None:
     exe = compiled(gated)
     with pytest.raises(mg.SpecError, match=r"Mean 'mean'.*without tiles"):
         plan_tiles(exe, (1, 3, 64, 64), (32, 32))
+
+
+@pytest.mark.parametrize("tile", range(3, 13))
+def test_tiles_smaller_than_the_mirrored_border_are_refused_or_right(tile: int) -> None:
+    def network(x: Tensor) -> Tensor:
+        return mg.pad(x, [(0, 0), (0, 0), (5, 4), (0, 0)], mode="reflect") * 2.0
+
+    exe, x = compiled(network), image(23, 6)
+    try:
+        tiled = predict_tiled(exe, x, (tile, 6))
+    except (ValueError, mg.SpecError):
+        assert tile < 8
+        return
+    np.testing.assert_array_equal(tiled["logits"], exe(image=x)["logits"])
 
 
 def test_memory_in_proportion_to_pixels() -> None:
