@@ -228,18 +228,25 @@ def test_what_looks_at_the_whole_image_is_refused_by_name() -> None:
         plan_tiles(exe, (1, 3, 64, 64), (32, 32))
 
 
-@pytest.mark.parametrize("tile", range(3, 13))
-def test_tiles_smaller_than_the_mirrored_border_are_refused_or_right(tile: int) -> None:
-    def network(x: Tensor) -> Tensor:
-        return mg.pad(x, [(0, 0), (0, 0), (5, 4), (0, 0)], mode="reflect") * 2.0
+@pytest.mark.parametrize("borders", [(6, 0), (0, 6), (6, 6)])
+def test_windows_that_know_less_than_the_border_mirrors(borders: tuple[int, int]) -> None:
+    """The convolution's error reaches into what the padding repeats: refused, or right."""
 
-    exe, x = compiled(network), image(23, 6)
-    try:
-        tiled = predict_tiled(exe, x, (tile, 6))
-    except (ValueError, mg.SpecError):
-        assert tile < 8
-        return
-    np.testing.assert_array_equal(tiled["logits"], exe(image=x)["logits"])
+    def network(x: Tensor) -> Tensor:
+        x = mg.conv2d(x, 2, (7, 1), padding=(3, 0))
+        return mg.pad(x, [(0, 0), (0, 0), borders, (0, 0)], mode="reflect")
+
+    exe, x = compiled(network), image(30, 6)
+    whole = exe(image=x)["logits"]
+    refused = []
+    for tile in range(7, 20):
+        try:
+            tiled = predict_tiled(exe, x, (tile, 6))["logits"]
+        except ValueError:
+            refused.append(tile)
+        else:
+            np.testing.assert_allclose(tiled, whole, rtol=0, atol=1e-5 * np.abs(whole).max())
+    assert refused == list(range(7, 10))
 
 
 def test_memory_in_proportion_to_pixels() -> None:
