@@ -50,6 +50,6 @@ for axes, title, values in zip(
     axes.imshow(values, cmap="gray", vmin=-limit if values.min() < 0 else 0, vmax=limit)
     axes.set(title=title, xticks=[], yticks=[])
     for (row, column), value in np.ndenumerate(np.rint(values)):
-        colour = "black" if value > 0.4 * limit else "white"
+        colour = "black" if value > 0.5 * limit else "white"
         axes.text(column, row, f"{value:.0f}", ha="center", va="center", fontsize=6, color=colour)
 figure.savefig("filtering.png", dpi=100)

@@ -24,7 +24,10 @@ def model(image):
     for size in SIZES:
         border = size // 2
         padded = mg.pad(image, [(0, 0), (0, 0), (border, border), (border, border)], mode="reflect")
-        for name, kernel in (("mean", np.full((size, size), size**-2)), ("Gaussian", gaussian(size))):
+        for name, kernel in (
+            ("mean", np.full((size, size), size**-2)),
+            ("Gaussian", gaussian(size)),
+        ):
             results[f"{name} {size}x{size}"] = conv2d(padded, kernel[None, None])
         results[f"median {size}x{size}"] = mg.median_filter2d(image, size)
     return results
@@ -46,7 +49,7 @@ for kind in ("none", *filters.outputs):
     errors = [np.abs(result[kind] - clean).mean() for result in results.values()]
     print(f"{kind:19s}  " + "  ".join(f"{error:15.4f}" for error in errors))
 
-figure = Figure((13, 5.6), layout="constrained")
+figure = Figure((10, 4.4), layout="constrained")
 for row, (name, result) in zip(figure.subplots(2, 5), results.items(), strict=True):
     shown = ("mean 5x5", "Gaussian 5x5", "median 5x5")
     pictures = [clean, noisy[name], *(result[kind] for kind in shown)]

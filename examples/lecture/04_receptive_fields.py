@@ -17,7 +17,7 @@ def three_convolutions(image):
 def with_pooling(image):
     for number in range(3):
         image = mg.conv2d(image, 1, 3, padding=1, name=f"conv{number + 1}")
-        image = mg.max_pool2d(image, 2, name=f"pool{number + 1}")
+        image = mg.avg_pool2d(image, 2, name=f"pool{number + 1}")
     return image
 
 
@@ -30,7 +30,9 @@ def dilated(image):
 
 
 figure = Figure((10, 3.6), layout="constrained")
-for axes, model in zip(figure.subplots(1, 3), (three_convolutions, with_pooling, dilated), strict=True):
+for axes, model in zip(
+    figure.subplots(1, 3), (three_convolutions, with_pooling, dilated), strict=True
+):
     step = mg.compile(model, {"image": "float32[1,1,48,48]"})
     print(model.__name__)
     for name, field in receptive_fields(to_inference(step.graph_for({})), "image").items():

@@ -13,7 +13,11 @@ from minigraph.report import filter_correlations, plot_filters
 
 if len(sys.argv) > 1:
     everything = load_idx_classification(sys.argv[1], "train")
-    images, labels, names = everything.images[:3000], everything.labels[:3000], everything.class_names
+    images, labels, names = (
+        everything.images[:3000],
+        everything.labels[:3000],
+        everything.class_names,
+    )
 else:  # which shape fills most of the picture
     shapes = generate_shapes(600, (32, 32))
     areas = [(shapes.labels == label).sum(axis=(1, 2)) for label in range(1, 6)]
@@ -32,6 +36,8 @@ def model(image, label):
 
 inputs = {"image": ((50, *images.shape[1:]), "float32"), "label": "int32[50]"}
 step = mg.compile(model, inputs, optimizer=mg.Adam(1e-3))
+# Started small, so that what it learns is not hidden under the random start.
+step.state["conv1.weight"] = 0.1 * step.state["conv1.weight"]
 
 
 def show(when, output):

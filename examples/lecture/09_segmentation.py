@@ -23,7 +23,7 @@ print(f"pixels counted: {scores.counts.sum()} of {shapes.labels.size}")
 def overlay(image, labels):
     """The picture in grey under the colours of its classes, void hatched."""
     grey = np.repeat(image.mean(axis=0)[..., None], 3, axis=2)
-    return (0.5 * grey + 0.5 * colour_labels(labels, len(names), void)).astype(np.uint8)
+    return (0.4 * grey + 0.6 * colour_labels(labels, len(names), void)).astype(np.uint8)
 
 
 rows = [

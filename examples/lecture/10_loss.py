@@ -24,7 +24,9 @@ def model(logits, label):
 loss = mg.compile(model, {"logits": (logits.shape, "float64"), "label": (label.shape, "int32")})
 results = loss(logits=logits, label=label)
 pixels = (label != VOID).sum()
-print(f"by hand: -ln 0.8 - ln 0.5 - 3 ln 1/3 = {-np.log(0.8) - np.log(0.5) - 3 * np.log(1 / 3):.6f}")
+print(
+    f"by hand: -ln 0.8 - ln 0.5 - 3 ln 1/3 = {-np.log(0.8) - np.log(0.5) - 3 * np.log(1 / 3):.6f}"
+)
 print(f"sum over all pixels of all images, void left out: {results['sum']:.6f}")
 print(f"mean over the {pixels} valid pixels: {results['mean']:.6f}")
 
