@@ -34,10 +34,10 @@ def model(image, label):
     return {"loss": mg.softmax_cross_entropy(logits, label), "accuracy": right}
 
 
-inputs = {"image": ((50, *images.shape[1:]), "float32"), "label": "int32[50]"}
-step = mg.compile(model, inputs, optimizer=mg.Adam(1e-3))
+inputs = {"image": ((25, *images.shape[1:]), "float32"), "label": "int32[25]"}
+step = mg.compile(model, inputs, optimizer=mg.Adam(2e-3))
 # Started small, so that what it learns is not hidden under the random start.
-step.state["conv1.weight"] = 0.1 * step.state["conv1.weight"]
+step.state["conv1.weight"] = 0.01 * step.state["conv1.weight"]
 
 
 def show(when, output):
@@ -50,8 +50,8 @@ def show(when, output):
 
 
 show("before training", "filters-before.png")
-for epoch in range(3):
-    for batch in batches(pictures, 50, epoch=epoch, shuffle=True, mean=0.5, std=0.25):
+for epoch in range(4):
+    for batch in batches(pictures, 25, epoch=epoch, shuffle=True, mean=0.5, std=0.25):
         results = step(**batch)
     print(f"epoch {epoch + 1}: loss {results['loss']:.2f}, accuracy {results['accuracy']:.0%}")
 show("after training", "filters-after.png")
