@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -242,7 +243,10 @@ def test_windows_that_know_less_than_the_border_mirrors(borders: tuple[int, int]
     for tile in range(7, 20):
         try:
             tiled = predict_tiled(exe, x, (tile, 6))["logits"]
-        except ValueError:
+        except ValueError as error:
+            least = re.match("Expected a tile of at least (\\d+)", str(error))
+            assert least is not None
+            assert tile < int(least[1]) <= 10
             refused.append(tile)
         else:
             np.testing.assert_allclose(tiled, whole, rtol=0, atol=1e-5 * np.abs(whole).max())
