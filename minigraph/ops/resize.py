@@ -110,15 +110,15 @@ class ResizeAxis(AxisMap):
         offset = Fraction(0) if corners or alone else step * half - half
         grain = Fraction(1, math.lcm(step.denominator, offset.denominator, 2))
         # What is read lies between (>=) offset + below and (<=) offset + above:
-        if self.mode == "bilinear":  # floor(place), and the next one unless that is the place
-            below, above = grain - 1, 1 - grain
-        else:
-            below, above = {
-                "floor": (grain - 1, 0),
-                "ceil": (0, 1 - grain),
-                "round_prefer_floor": (-half, half - grain),
-                "round_prefer_ceil": (grain - half, half),
-            }[self.rounding]
+        kind = self.rounding if self.mode == "nearest" else self.mode
+        spans: dict[str, tuple[Fraction | int, Fraction | int]] = {
+            "bilinear": (grain - 1, 1 - grain),  # floor(place), the next one unless that is it
+            "floor": (grain - 1, 0),
+            "ceil": (0, 1 - grain),
+            "round_prefer_floor": (-half, half - grain),
+            "round_prefer_ceil": (grain - half, half),
+        }
+        below, above = spans[kind]
         return (Footprint(self.axis, step, offset + below, offset + above, border=(1, 1)),)
 
     def _exact_step(self, size: int) -> Fraction | None:
