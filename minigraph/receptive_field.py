@@ -99,9 +99,10 @@ class AxisTrace:
             for operand, footprint in zip(node.inputs, self.footprints[node], strict=True):
                 if footprint is None or operand not in self.axes:
                     continue
-                read = footprint.reads(start, stop)
                 if clip:
-                    read = clip_to(read, self.extent(operand))
+                    read = footprint.reads_within(start, stop, self.extent(operand))
+                else:
+                    read = footprint.reads(start, stop)
                 if read[0] < read[1]:
                     needs[operand] = _hull([read, needs.get(operand, read)])
         return needs.get(self.source, (0, 0))
@@ -150,6 +151,8 @@ def trace_axis(graph: Graph, name: str, axis: int) -> AxisTrace:
             mixer = node
         if mixer is not None:
             mixers |= dict.fromkeys(node.outputs, mixer)
+        else:
+            mixers |= {node.outputs[index]: node for index in node.op.place_outputs}
     return AxisTrace(graph, source, axes, strides, footprints, mixers)
 
 
@@ -224,9 +227,3 @@ def _varies(graph: Graph, value: Value, axis: int) -> bool:
 
 def _hull(intervals: list[Interval]) -> Interval:
     return min(start for start, _ in intervals), max(stop for _, stop in intervals)
-
-
-def clip_to(interval: Interval, size: int) -> Interval:
-    """The part of an interval within ``0 <= i < size``; where there is none, an empty one."""
-    start = min(max(interval[0], 0), size)
-    return start, max(start, min(interval[1], size))

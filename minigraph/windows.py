@@ -13,9 +13,9 @@ from fractions import Fraction
 from typing import Any
 
 from minigraph.ir.errors import SpecError
-from minigraph.ir.footprint import Footprint, Interval
+from minigraph.ir.footprint import Footprint, Interval, clip_to
 from minigraph.ir.graph import Graph, Node, Value
-from minigraph.receptive_field import AxisTrace, clip_to
+from minigraph.receptive_field import AxisTrace
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def exact_regions(whole: AxisTrace, window: AxisTrace, start: int) -> dict[Value
                 f"image (a start that is a multiple of {whole.period}, a size that leaves the same "
                 f"remainder), got {size} pixels from {start} on of {pixels}"
             )
-        bounds = [twin_read.readers(*region.bounds) for region, _, twin_read in operands]
+        bounds = [_readers(region, twin_read) for region, _, twin_read in operands]
         for value, other in zip(node.outputs, twin.outputs, strict=True):
             regions[value] = _region(offset, window.extent(value), whole.extent(other), bounds)
     return regions
@@ -86,6 +86,17 @@ def _region(
     low = max([low, *(bound for bound, _ in bounds if bound is not None)])
     high = min([high, *(bound for _, bound in bounds if bound is not None)])
     return Region(offset, size, whole, (low, high))
+
+
+def _readers(region: Region, read: Footprint) -> tuple[int | None, int | None]:
+    """The outputs that read what is exact; padding is where the elements it is made of are."""
+    start, stop = region.bounds
+    low_is_wrong = stop is not None and stop < read.border[0]
+    high_is_wrong = start is not None and start > region.whole - read.border[1]
+    return read.readers(
+        0 if start is None and low_is_wrong else start,
+        region.whole if stop is None and high_is_wrong else stop,
+    )
 
 
 def _offset(region: Region, read: Footprint, twin: Footprint) -> int | None:

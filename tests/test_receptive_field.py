@@ -111,12 +111,88 @@ LAYERS: dict[str, Network] = {
     "batch norm": lambda x: mg.batch_norm(x),
     "zeros like": lambda x: x + full_like(x, 1.0),
     "choice": lambda x: mg.where(x > 0.0, x * 2.0, mg.stop_gradient(x)),
+    "nearest, twice": lambda x: mg.resize(x, scale=2),
+    "nearest, 2.5 times": lambda x: mg.resize(x, scale=(1, 2.5)),
+    "nearest to a size": lambda x: mg.resize(x, (9, 2 * x.shape[3]), coordinates="asymmetric"),
+    "nearest, half": lambda x: mg.resize(x, scale=0.5, rounding="round_prefer_ceil"),
+    "nearest, floor": lambda x: mg.resize(x, scale=4, rounding="floor"),
+    "nearest, ceil": lambda x: mg.resize(x, scale=4, rounding="ceil"),
+    "nearest from the corner": lambda x: mg.resize(x, scale=4, coordinates="asymmetric"),
+    "bilinear, twice": lambda x: mg.resize(x, scale=2, mode="bilinear"),
+    "bilinear, three times": lambda x: mg.resize(x, scale=3, mode="bilinear"),
+    "bilinear, 0.375 times": lambda x: mg.resize(x, scale=(1, 0.375), mode="bilinear"),
+    "bilinear, corners": lambda x: mg.resize(
+        x, (9, 3 * (x.shape[3] - 1) + 1), mode="bilinear", coordinates="align_corners"
+    ),
+    "bilinear, every second": lambda x: mg.resize(
+        x, (9, (x.shape[3] + 1) // 2), mode="bilinear", coordinates="align_corners"
+    ),
+    "replicated": lambda x: mg.pad(x, [(0, 0), (0, 0), (1, 1), (3, 2)], mode="replicate"),
+    "reflected": lambda x: mg.pad(x, [(0, 0), (0, 0), (1, 1), (3, 2)], mode="reflect"),
+    "reflected, pooled": lambda x: mg.max_pool2d(
+        mg.pad(x, [(0, 0), (0, 0), (1, 0), (2, 1)], mode="reflect"), 2
+    ),
+    "median filter": lambda x: mg.median_filter2d(x, (3, 5)),
+    "median filter, zeros": lambda x: mg.median_filter2d(x, 3, padding="zero"),
+    "max pool, maxima beside positions": lambda x: mg.max_pool2d_with_positions(x, 3, 2, padding=1)[
+        0
+    ],
+    "euclidean pool": lambda x: mg.lp_pool2d(x, 2, 3, 2),
+    "bed of nails": lambda x: mg.bed_of_nails2d(x, 3),
+    "flipped channels": lambda x: mg.flip(x, 1) - x,
+    "running sum of channels": lambda x: mg.cumsum(x, 1),
+    "local response": lambda x: mg.local_response_norm(x, 3),
+    "a channel by number": lambda x: mg.gather(x, [1, 0, 1], 1),
+    "the best channel": lambda x: mg.take_along_axis(x, mg.argmax(x, 1, keepdims=True), 1),
+    "added to channels": lambda x: mg.index_add(x, [1], x[:, :1], 1),
+    "added to the best channel": lambda x: mg.scatter_add(
+        x, mg.argmax(x, 1, keepdims=True), x[:, :1], 1
+    ),
+    "axes of size 1": lambda x: mg.squeeze(mg.expand_dims(x, 1) * 2.0, 1),
+    "activations": lambda x: mg.gelu(mg.selu(x)) + mg.mish(mg.clip(x, -1.0, 1.0)),
+    "prelu": lambda x: mg.prelu(x),
 }
 
 
 @pytest.mark.parametrize("name", LAYERS)
 def test_one_layer(name: str) -> None:
     check_reads(LAYERS[name], 17)
+
+
+def test_labels_as_classes_and_classes_as_colours_are_local() -> None:
+    """Where the numbers are labels there is no NaN to follow."""
+    palette = np.array([[0.0, 0.5, 1.0], [1.0, 0.0, 0.5]])
+
+    def network(x: Tensor) -> Tensor:
+        label = mg.argmax(mg.conv2d(x, 2, 3, padding=1))
+        colours = mg.transpose(mg.gather(x.builder.constant(palette), label), (0, 3, 1, 2))
+        return mg.concat([mg.cast(colours, x.dtype), mg.one_hot(label, 2, dtype=x.dtype)])
+
+    trace = traced(network, (1, 2, 9, 17))
+    assert trace.needed(output_of(trace), 5, 7) == (4, 8)
+
+
+@pytest.mark.parametrize("pool", [mg.max_pool2d, mg.avg_pool2d])
+@pytest.mark.parametrize("options", [{"stride": 2}, {"stride": 1, "padding": 1}, {"stride": 3}])
+def test_what_the_gradient_of_pooling_reads(pool: Callable[..., Tensor], options: dict) -> None:
+    """Positions far from the border: gradients of squares, so that values are in them."""
+
+    def network(x: Tensor) -> Tensor:
+        return mg.gradients(mg.reduce_sum(mg.power(pool(x, 3, **options), 2)), [x])[0]
+
+    check_reads(network, 17, tight=pool is mg.avg_pool2d)
+
+
+@pytest.mark.parametrize("mode", ["reflect", "replicate"])
+def test_mirrored_borders_leave_the_receptive_field_as_it_is(mode: str) -> None:
+    def network(x: Tensor) -> Tensor:
+        for _ in range(3):
+            x = mg.conv2d(mg.pad(x, [(0, 0), (0, 0), (1, 1), (1, 1)], mode=mode), 2, 3)
+        return x
+
+    trace = traced(network, (1, 2, 9, 17))
+    assert trace.receptive_field(output_of(trace)) == 7
+    check_reads(network, 17)
 
 
 def test_a_strided_dilated_transposed_convolution_is_given_more_than_it_reads() -> None:
@@ -255,6 +331,39 @@ GLOBAL: dict[str, tuple[Network, str]] = {
     ),
     "two scales": (lambda x: mg.concat([x[:, :, :, ::2], x[:, :, :, :4]]), "Concat 'concat'"),
     "columns beside columns": (lambda x: mg.concat([x, x], axis=3), "Concat 'concat'"),
+    "weights of their own": (
+        lambda x: mg.locally_connected2d(x, 2, 3), "Unfold2d 'locally_connected2d.unfold2d'"
+    ),
+    "group norm": (lambda x: mg.group_norm(x, 2), "GroupMoments '.*'"),
+    "instance norm": (lambda x: mg.instance_norm(x), "GroupMoments '.*'"),
+    "layer norm": (lambda x: mg.layer_norm(x, 3), "Mean '.*'"),
+    "flip": (lambda x: mg.flip(x, 3), "Flip 'flip'"),
+    "running sum": (lambda x: mg.cumsum(x, -1), "CumSum 'cum_sum'"),
+    "circular": (
+        lambda x: mg.pad(x, [(0, 0)] * 3 + [(1, 1)], mode="circular"), "PadAxis 'pad_axis'"
+    ),
+    "a fixed number of means": (
+        lambda x: mg.adaptive_avg_pool2d(x, 4), "AdaptiveMeanAxis 'adaptive_mean_axis.*'"
+    ),
+    "corners, no whole step": (
+        lambda x: mg.resize(x, (8, 16), mode="bilinear", coordinates="align_corners"),
+        "ResizeAxis 'resize_axis.*'",
+    ),
+    "a scale that is rounded": (
+        lambda x: mg.resize(x, scale=(1, 0.3)), "ResizeAxis 'resize_axis.*'"
+    ),
+    "columns by number": (lambda x: mg.gather(x, [0, 2], 3), "Gather 'gather'"),
+    "numbers of the image": (
+        lambda x: mg.take_along_axis(x, mg.cast(x, "int64"), 3), "TakeAlongAxis 'take_along_axis'"
+    ),
+    "flat positions": (
+        lambda x: mg.cast(mg.max_pool2d_with_positions(x, 2)[1], x.dtype),
+        "MaxPool2dWithPositions 'max_pool2d_with_positions'",
+    ),
+    "unpooling": (
+        lambda x: mg.max_unpool2d(*mg.max_pool2d_with_positions(x, 2), (8, 8)),
+        "MaxPool2dWithPositions 'max_pool2d_with_positions'",
+    ),
     "a repeated sum": (lambda x: sum_to(x, (1, 2, 8, 1)) + x, "Sum 'sum'"),
 }  # fmt: skip
 

@@ -15,20 +15,29 @@ class Footprint:
     """Output position ``i`` reads ``ceil(stride * i + first)`` to ``floor(stride * i + last)``.
 
     These are positions along the operand's axis ``axis``. Those outside of the operand are padding:
-    the operation puts something there that depends on no element (where it mirrors some, the
-    footprint has to cover them). A stride below one is that of an operation that enlarges.
-    ``Footprint(axis)`` reads position ``i`` alone.
+    what the operation puts there depends on no element, or, where it repeats or mirrors some, on
+    the first ``border[0]`` elements (before the operand) and the last ``border[1]`` (behind it). A
+    stride below one is that of an operation that enlarges. ``Footprint(axis)`` reads position ``i``
+    alone.
     """
 
     axis: int
     stride: Fraction | int = 1
     first: Fraction | int = 0
     last: Fraction | int = 0
+    border: tuple[int, int] = (0, 0)
 
     def reads(self, start: int, stop: int) -> Interval:
         """The positions that the outputs ``start <= i < stop`` read, padding included."""
         low = math.ceil(self.stride * start + self.first)
         return low, max(low, math.floor(self.stride * (stop - 1) + self.last) + 1)
+
+    def reads_within(self, start: int, stop: int, size: int) -> Interval:
+        """The elements of an operand of this size that the outputs ``start <= i < stop`` read."""
+        low, high = self.reads(start, stop)
+        first = min(low, size - self.border[1]) if high > size else low
+        last = max(high, self.border[0]) if low < 0 else high
+        return clip_to((first, last), size)
 
     def readers(self, start: int | None, stop: int | None) -> tuple[int | None, int | None]:
         """The outputs that read nothing but ``start <= j < stop``; None is no bound."""
@@ -40,6 +49,12 @@ class Footprint:
         if stop is not None:
             high = math.ceil((stop - self.last) / Fraction(self.stride))
         return low, high
+
+
+def clip_to(interval: Interval, size: int) -> Interval:
+    """The part of an interval within ``0 <= i < size``; where there is none, an empty one."""
+    start = min(max(interval[0], 0), size)
+    return start, max(start, min(interval[1], size))
 
 
 def broadcast_footprint(axis: int, shape: Shape, output: Shape) -> Footprint | None:

@@ -56,6 +56,9 @@ class Op(ABC):
     optional_outputs: ClassVar[tuple[int, ...]] = ()
     """Outputs that a kernel may leave out where nothing reads them."""
 
+    place_outputs: ClassVar[tuple[int, ...]] = ()
+    """Outputs whose numbers are places in the whole image: they differ in a window of it."""
+
     @abstractmethod
     def infer(self, *inputs: TensorSpec) -> tuple[TensorSpec, ...]:
         """Specs of the outputs. Raises SpecError where the inputs do not fit."""

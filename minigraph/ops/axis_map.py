@@ -16,7 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from minigraph.ir.errors import SpecError
-from minigraph.ir.op import Cost, Cotangents, Op, Tensors, memory_cost
+from minigraph.ir.footprint import Footprint
+from minigraph.ir.op import Cost, Cotangents, Footprints, Op, Tensors, memory_cost
 from minigraph.ir.spec import TensorSpec
 
 Taps = tuple[np.ndarray, np.ndarray | None]
@@ -55,6 +56,13 @@ class AxisMap(Op):
         op = AxisMapAdjoint(self, inputs[0].shape[self.axis])
         return grads[0].builder.emit(op, grads[0])
 
+    def footprints(self, axis: int, x: TensorSpec) -> Footprints:
+        return (Footprint(axis),) if axis != self.axis else self.along_axis(x.shape[axis])
+
+    def along_axis(self, size: int) -> Footprints:
+        """The footprints along the axis itself, for an input of this size; None as everywhere."""
+        return None
+
     def cost(self, x: TensorSpec) -> Cost:
         outputs = self.infer(x)
         return memory_cost(0 if self.moves_only else 4 * outputs[0].size, (x,), outputs)
@@ -86,6 +94,9 @@ class AxisMapAdjoint(Op):
 
     def vjp(self, inputs: Tensors, outputs: Tensors, grads: Cotangents) -> Cotangents:
         return grads[0].builder.emit(self.map, grads[0])
+
+    def footprints(self, axis: int, gy: TensorSpec) -> Footprints:
+        return (Footprint(axis),) if axis != self.map.axis else None
 
     def cost(self, gy: TensorSpec) -> Cost:
         outputs = self.infer(gy)

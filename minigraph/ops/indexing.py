@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from minigraph.ir.errors import SpecError
-from minigraph.ir.op import Cost, Cotangents, Op, Tensors, memory_cost
+from minigraph.ir.footprint import Footprint
+from minigraph.ir.op import Cost, Cotangents, Footprints, Op, Tensors, memory_cost
 from minigraph.ir.spec import DType, DTypeLike, TensorSpec
 from minigraph.ir.tensor import Tensor
 from minigraph.ops.arguments import integer
@@ -55,6 +56,14 @@ class Gather(Indexed):
         axis = self.axis % x.ndim
         return index_add(zeros_like(x), indices, grads[0], axis), None
 
+    def footprints(self, axis: int, x: TensorSpec, indices: TensorSpec) -> Footprints:
+        own = self.axis % x.ndim
+        if axis < own:
+            return Footprint(axis), None
+        if axis < own + indices.ndim:
+            return None, Footprint(axis - own)
+        return Footprint(axis - indices.ndim + 1), None
+
     def cost(self, x: TensorSpec, indices: TensorSpec) -> Cost:
         return _moves(self.infer(x, indices)[0], indices)
 
@@ -74,6 +83,15 @@ class IndexAdd(Indexed):
     def vjp(self, inputs: Tensors, outputs: Tensors, grads: Cotangents) -> Cotangents:
         return grads[0], None, gather(grads[0], inputs[1], self.axis)
 
+    def footprints(
+        self, axis: int, x: TensorSpec, indices: TensorSpec, updates: TensorSpec
+    ) -> Footprints:
+        own = self.axis % x.ndim
+        if axis == own:
+            return None
+        beside = axis if axis < own else axis + indices.ndim - 1
+        return Footprint(axis), None, Footprint(beside)
+
     def cost(self, x: TensorSpec, indices: TensorSpec, updates: TensorSpec) -> Cost:
         return memory_cost(updates.size, (x, indices, updates), (x,))
 
@@ -88,6 +106,9 @@ class TakeAlongAxis(Indexed):
     def vjp(self, inputs: Tensors, outputs: Tensors, grads: Cotangents) -> Cotangents:
         x, indices = inputs
         return scatter_add(zeros_like(x), indices, grads[0], self.axis), None
+
+    def footprints(self, axis: int, x: TensorSpec, indices: TensorSpec) -> Footprints:
+        return None if axis == self.axis % x.ndim else Footprint(axis), Footprint(axis)
 
     def cost(self, x: TensorSpec, indices: TensorSpec) -> Cost:
         return _moves(self.infer(x, indices)[0], indices)
@@ -107,6 +128,11 @@ class ScatterAdd(Indexed):
 
     def vjp(self, inputs: Tensors, outputs: Tensors, grads: Cotangents) -> Cotangents:
         return grads[0], None, take_along_axis(grads[0], inputs[1], self.axis)
+
+    def footprints(
+        self, axis: int, x: TensorSpec, indices: TensorSpec, updates: TensorSpec
+    ) -> Footprints:
+        return None if axis == self.axis % x.ndim else (Footprint(axis),) * 3
 
     def cost(self, x: TensorSpec, indices: TensorSpec, updates: TensorSpec) -> Cost:
         return memory_cost(updates.size, (x, indices, updates), (x,))
@@ -134,6 +160,10 @@ class OneHot(Op):
 
     def vjp(self, inputs: Tensors, outputs: Tensors, grads: Cotangents) -> Cotangents:
         return (None,)
+
+    def footprints(self, axis: int, labels: TensorSpec) -> Footprints:
+        own = self.axis % (labels.ndim + 1)
+        return None if axis == own else (Footprint(axis - (axis > own)),)
 
 
 def _without(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from minigraph.ir.errors import SpecError
-from minigraph.ir.op import Cost, Cotangents, Op, Tensors, memory_cost
+from minigraph.ir.footprint import Footprint
+from minigraph.ir.op import Cost, Cotangents, Footprints, Op, Tensors, memory_cost
 from minigraph.ir.spec import TensorSpec
 from minigraph.ir.tensor import Tensor
 from minigraph.ops.arguments import integer
@@ -36,6 +37,9 @@ class ChannelWindowSum(Op):
         # Channel d is in the windows of the channels from d - after to d + before.
         (g,) = grads
         return g.builder.emit(ChannelWindowSum(self.after, self.before), g)
+
+    def footprints(self, axis: int, x: TensorSpec) -> Footprints:
+        return (Footprint(1, 1, -self.before, self.after) if axis == 1 else Footprint(axis),)
 
     def cost(self, x: TensorSpec) -> Cost:
         return memory_cost((self.before + self.after) * x.size, (x,), (x,))

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from minigraph.ir.errors import SpecError
-from minigraph.ir.op import Cotangents, Tensors
+from minigraph.ir.op import Cotangents, Footprints, Tensors
 from minigraph.ir.spec import TensorSpec
 from minigraph.ir.tensor import Tensor
 from minigraph.ops.geometry import pair
@@ -50,6 +50,9 @@ class MedianPool2d(Window):
         return g.builder.emit(
             MaxPool2dScatter(*self.window, (x.shape[2], x.shape[3])), g, positions
         )
+
+    def footprints(self, axis: int, x: TensorSpec) -> Footprints:
+        return (self.footprint(axis, x),)
 
 
 def median_filter2d(

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from minigraph.ir.errors import SpecError
+from minigraph.ir.footprint import Footprint
+from minigraph.ir.op import Footprints
 from minigraph.ir.tensor import Tensor
 from minigraph.ops.arguments import integers, is_integer
 from minigraph.ops.axis_map import AxisMap, Taps
@@ -57,6 +59,13 @@ class PadAxis(AxisMap):
         else:
             place %= max(size, 1)
         return place.astype(np.intp)[None], None
+
+    def along_axis(self, size: int) -> Footprints:
+        if self.mode == "circular":
+            return None  # each end reads the other
+        reflects = self.mode == "reflect"
+        border = (self.low + 1, self.high + 1) if reflects else (1, 1)
+        return (Footprint(self.axis, 1, -self.low, -self.low, border),)
 
 
 def pad(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 from minigraph.ir.errors import SpecError
@@ -17,7 +18,7 @@ from minigraph.ir.op import Cost, Cotangents, Footprints, Op, Tensors, memory_co
 from minigraph.ir.spec import DType, TensorSpec
 from minigraph.ir.tensor import Tensor
 from minigraph.ops.arguments import integer
-from minigraph.ops.elementwise import absolute, exp, log, sqrt, where
+from minigraph.ops.elementwise import absolute, equal, exp, log, sqrt, where
 from minigraph.ops.geometry import (
     Padding,
     Pair,
@@ -112,6 +113,19 @@ class Window(Op):
         padding = self.explicit_padding(x.shape[2:])
         return window_footprint(axis, self.kernel, self.stride, padding, self.dilation)
 
+    def gradient_footprint(self, axis: int, input_size: Sequence[int]) -> Footprint:
+        """What an element of the input's gradient reads of the windows along an axis."""
+        if axis < 2:
+            return Footprint(axis)
+        # Window i covers the elements i s - p + u d. So element j is in those from
+        # (j + p - (R - 1) d) / s to (j + p) / s.
+        side = axis - 2
+        low, stride = self.explicit_padding(input_size)[side][0], self.stride[side]
+        reach = effective_kernel(self.kernel[side], self.dilation[side]) - 1
+        return Footprint(
+            axis, Fraction(1, stride), Fraction(low - reach, stride), Fraction(low, stride)
+        )
+
     @property
     def position_dtype(self) -> DType:
         """The smallest dtype that holds an index within the window."""
@@ -162,6 +176,9 @@ class MaxPool2dScatter(Window):
         op = MaxPool2dGather(*self.window)
         return grads[0].builder.emit(op, grads[0], inputs[1])[0], None
 
+    def footprints(self, axis: int, gy: TensorSpec, positions: TensorSpec) -> Footprints:
+        return (self.gradient_footprint(axis, self.input_size),) * 2
+
 
 @dataclass(frozen=True)
 class MaxPool2dGather(Window):
@@ -176,6 +193,9 @@ class MaxPool2dGather(Window):
         x, positions = inputs
         op = MaxPool2dScatter(*self.window, _plane(x))
         return grads[0].builder.emit(op, grads[0], positions)[0], None
+
+    def footprints(self, axis: int, x: TensorSpec, positions: TensorSpec) -> Footprints:
+        return self.footprint(axis, x), Footprint(axis)
 
 
 @dataclass(frozen=True)
@@ -230,6 +250,9 @@ class AvgPool2dGrad(_Averaging):
 
     def vjp(self, inputs: Tensors, outputs: Tensors, grads: Cotangents) -> Cotangents:
         return grads[0].builder.emit(AvgPool2d(*self.averaging), grads[0])
+
+    def footprints(self, axis: int, gy: TensorSpec) -> Footprints:
+        return (self.gradient_footprint(axis, self.input_size),)
 
 
 def _plane(x: Tensor) -> Pair:
@@ -342,9 +365,9 @@ def lp_pool2d(
     (sums,) = x.builder.emit(AvgPool2d(*window, divisor=1), powers)
     if power == 1:
         return sums
-    some = sums > 0.0
-    safe = where(some, sums, 1.0)
-    return where(some, sqrt(safe) if power == 2 else exp(log(safe) / power), 0.0)
+    zero = equal(sums, 0.0)
+    safe = where(zero, 1.0, sums)
+    return where(zero, 0.0, sqrt(safe) if power == 2 else exp(log(safe) / power))
 
 
 def global_avg_pool2d(x: Tensor) -> Tensor:

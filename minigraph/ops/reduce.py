@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from minigraph.ir.errors import SpecError
+from minigraph.ir.footprint import Footprint
 from minigraph.ir.op import Cost, Cotangents, Footprints, Op, Tensors, memory_cost
 from minigraph.ir.spec import DType, TensorSpec
 from minigraph.ir.tensor import Tensor
@@ -121,6 +122,9 @@ class CumSum(Op):
     def vjp(self, inputs: Tensors, outputs: Tensors, grads: Cotangents) -> Cotangents:
         # Element j adds to all sums from j on.
         return (cumsum(grads[0], self.axis, not self.reverse),)
+
+    def footprints(self, axis: int, x: TensorSpec) -> Footprints:
+        return None if axis == self.axis % x.ndim else (Footprint(axis),)
 
 
 @dataclass(frozen=True)

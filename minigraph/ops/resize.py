@@ -16,11 +16,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from numbers import Real
 
 import numpy as np
 
 from minigraph.ir.errors import SpecError
+from minigraph.ir.footprint import Footprint
+from minigraph.ir.op import Footprints
 from minigraph.ir.tensor import Tensor
 from minigraph.ops.axis_map import AxisMap, Taps
 from minigraph.ops.geometry import pair
@@ -94,6 +97,45 @@ class ResizeAxis(AxisMap):
         share = place - low
         source = np.stack([low, np.minimum(low + 1, size - 1)])
         return source.astype(np.intp), np.stack([1.0 - share, share])
+
+    def along_axis(self, size: int) -> Footprints:
+        # Output o lies at place = stride o + offset, a multiple of the grain.
+        step = self._exact_step(size)
+        if step is None:
+            return None
+        half = Fraction(1, 2)
+        outputs = self.output_size(size)
+        corners = self.coordinates in ("align_corners", "asymmetric")
+        alone = self.coordinates == "pytorch_half_pixel" and outputs == 1
+        offset = Fraction(0) if corners or alone else step * half - half
+        grain = Fraction(1, math.lcm(step.denominator, offset.denominator, 2))
+        # What is read lies between (>=) offset + below and (<=) offset + above:
+        kind = self.rounding if self.mode == "nearest" else self.mode
+        spans: dict[str, tuple[Fraction | int, Fraction | int]] = {
+            "bilinear": (grain - 1, 1 - grain),  # floor(place), the next one unless that is it
+            "floor": (grain - 1, 0),
+            "ceil": (0, 1 - grain),
+            "round_prefer_floor": (-half, half - grain),
+            "round_prefer_ceil": (grain - half, half),
+        }
+        below, above = spans[kind]
+        return (Footprint(self.axis, step, offset + below, offset + above, border=(1, 1)),)
+
+    def _exact_step(self, size: int) -> Fraction | None:
+        """Inputs between neighbouring outputs, where that is the same in a window of the image.
+
+        None for aligned corners that are no whole number of steps apart, as that number follows
+        from the size, and for scales that floating point rounds, as places then differ a little
+        from one part of the image to the next.
+        """
+        outputs = self.output_size(size)
+        if self.coordinates == "align_corners":
+            inner, outer = sorted((size - 1, outputs - 1))
+            whole = inner > 0 and outer % inner == 0
+            return Fraction(size - 1, outputs - 1) if whole else None
+        scale = Fraction(outputs / size if self.scale is None else self.scale)
+        short = max(scale.numerator, scale.denominator) <= 2**16
+        return 1 / scale if short else None
 
     def _places(self, size: int, outputs: int) -> np.ndarray:
         index = np.arange(outputs, dtype=np.float64)

@@ -91,6 +91,9 @@ class ExpandDims(Op):
     def vjp(self, inputs: Tensors, outputs: Tensors, grads: Cotangents) -> Cotangents:
         return (squeeze(grads[0], self.axes),)
 
+    def footprints(self, axis: int, x: TensorSpec) -> Footprints:
+        return kept_axis(axis, x.shape, self.infer(x)[0].shape)
+
     def cost(self, *inputs: TensorSpec) -> Cost:
         return Cost(0, 0, 0)
 
@@ -295,6 +298,9 @@ class Flip(Op):
 
     def vjp(self, inputs: Tensors, outputs: Tensors, grads: Cotangents) -> Cotangents:
         return grads[0].builder.emit(self, grads[0])
+
+    def footprints(self, axis: int, x: TensorSpec) -> Footprints:
+        return None if axis in normalise_axes(self.axes, x.ndim) else (Footprint(axis),)
 
     def cost(self, *inputs: TensorSpec) -> Cost:
         return _moves(self, *inputs)

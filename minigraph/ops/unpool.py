@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from minigraph.ir.errors import SpecError
-from minigraph.ir.op import Cost, Cotangents, Op, Tensors, memory_cost
+from minigraph.ir.footprint import Footprint
+from minigraph.ir.op import Cost, Cotangents, Footprints, Op, Tensors, memory_cost
 from minigraph.ir.spec import DType, TensorSpec
 from minigraph.ir.tensor import Tensor
 from minigraph.ops.geometry import Pair, pair
@@ -25,6 +26,8 @@ from minigraph.ops.shape import Pad
 class MaxPool2dWithPositions(Window):
     """(N,C,H,W) gives the windows' maxima and their flat positions (int64), the first of equals."""
 
+    place_outputs = (1,)
+
     def infer(self, x: TensorSpec) -> tuple[TensorSpec, ...]:
         shape = self.pooled_shape(x)
         return x.with_shape(shape), TensorSpec(shape, DType.INT64)
@@ -32,6 +35,9 @@ class MaxPool2dWithPositions(Window):
     def vjp(self, inputs: Tensors, outputs: Tensors, grads: Cotangents) -> Cotangents:
         (x,), (_, positions), (g, _) = inputs, outputs, grads
         return g.builder.emit(MaxUnpool2d((x.shape[2], x.shape[3])), g, positions)
+
+    def footprints(self, axis: int, x: TensorSpec) -> Footprints:
+        return (self.footprint(axis, x),)
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,9 @@ class MaxUnpool2d(Op):
     def vjp(self, inputs: Tensors, outputs: Tensors, grads: Cotangents) -> Cotangents:
         return grads[0].builder.emit(TakeAtPositions(), grads[0], inputs[1])[0], None
 
+    def footprints(self, axis: int, x: TensorSpec, positions: TensorSpec) -> Footprints:
+        return (Footprint(axis), Footprint(axis)) if axis < 2 else None
+
     def cost(self, x: TensorSpec, positions: TensorSpec) -> Cost:
         return memory_cost(x.size, (x, positions), self.infer(x, positions))
 
@@ -79,6 +88,9 @@ class TakeAtPositions(Op):
         x, positions = inputs
         op = MaxUnpool2d((x.shape[2], x.shape[3]))
         return grads[0].builder.emit(op, grads[0], positions)[0], None
+
+    def footprints(self, axis: int, x: TensorSpec, positions: TensorSpec) -> Footprints:
+        return (Footprint(axis), Footprint(axis)) if axis < 2 else None
 
     def cost(self, x: TensorSpec, positions: TensorSpec) -> Cost:
         outputs = self.infer(x, positions)

@@ -219,6 +219,8 @@ def _plan_axis(whole: AxisTrace, window: AxisTrace) -> tuple[Window, ...]:
         }
         windows.append(Window(start, kept, {name: r.offset for name, r in regions.items()}))
         if start == last:
+            if any(stop < regions[name].whole for name, (_, stop) in kept.items()):
+                raise _too_small(whole, window)
             return tuple(windows)
         covered = {name: stop for name, (_, stop) in kept.items()}
         # Between the borders all windows lose as much as the last one does at its low side.
@@ -248,7 +250,7 @@ def _halo(whole: AxisTrace, window: AxisTrace) -> tuple[int, int]:
 def _too_small(whole: AxisTrace, window: AxisTrace) -> ValueError:
     """The error for a window that loses all, or all but less than a period, at its borders."""
     (before, behind), size = _halo(whole, window), window.extent(window.source)
-    least = before + behind + whole.period
+    least = max(before + behind, size) + whole.period  # mirrored borders may need more than halos
     least += (size - least) % whole.period
     return ValueError(
         f"Expected a tile of at least {least} pixels (a halo of {before} before and {behind} "

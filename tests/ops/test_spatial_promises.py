@@ -157,3 +157,11 @@ def test_not_a_number_wins_and_stays_where_it_is() -> None:
     assert 0 <= results["positions"].min() <= results["positions"].max() < 16
     assert np.isnan(results["median"][0, 0, :2, :3]).all()
     assert not np.isnan(results["median"][0, 0, 2:]).any()
+
+
+@pytest.mark.parametrize("power", [1, 2, 3])
+def test_lp_pooling_keeps_not_a_number(power: int) -> None:
+    x = np.zeros((1, 1, 2, 4))
+    x[0, 0, 1, 1] = np.nan
+    y = mg.compile(lambda x: mg.lp_pool2d(x, power, 2), {"x": ((1, 1, 2, 4), "float64")})(x=x)
+    np.testing.assert_array_equal(y["output"], [[[[np.nan, 0.0]]]])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -44,6 +45,21 @@ def image(height: int, width: int, dtype: str = "float32", batch: int = 1) -> np
     return np.random.default_rng(height).random((batch, 3, height, width)).astype(dtype)
 
 
+def resizing(x: Tensor) -> Tensor:
+    """A U-Net that mirrors at the border, takes a median and enlarges without weights."""
+
+    def block(x: Tensor, channels: int, mode: str) -> Tensor:
+        padded = mg.pad(x, [(0, 0), (0, 0), (1, 1), (1, 1)], mode=mode)
+        return mg.relu(mg.conv2d(padded, channels, 3))
+
+    full = block(mg.median_filter2d(x, 3), 4, "reflect")
+    half = block(mg.max_pool2d(full, 2), 4, "replicate")
+    quarter = block(mg.max_pool2d_with_positions(half, 2)[0], 6, "reflect")
+    up = block(mg.concat([half, mg.resize(quarter, scale=2, mode="bilinear")]), 4, "reflect")
+    size = full.shape[2:]
+    return block(mg.concat([full, mg.resize(mg.local_response_norm(up), size)]), 5, "replicate")
+
+
 NETWORKS: dict[str, tuple[Network, tuple[int, int], tuple[int, int]]] = {
     "U-Net": (lambda x: unet(x, 5, base=4, depth=2), (4 * 23, 4 * 31), (60, 77)),
     "U-Net with batch norm": (
@@ -62,6 +78,15 @@ NETWORKS: dict[str, tuple[Network, tuple[int, int], tuple[int, int]]] = {
     "the last rows, the first columns": (
         lambda x: mg.conv2d(mg.conv2d(x, 4, 3, padding=1)[:, :, -18:, :27], 4, 3, padding=1),
         (40, 50), (30, 33),
+    ),
+    "resizing, mirrored borders": (resizing, (4 * 21, 4 * 25), (52, 60)),
+    "thirds": (
+        lambda x: mg.resize(mg.avg_pool2d(mg.conv2d(x, 4, 3), 3), scale=3, mode="bilinear"),
+        (56, 71), (35, 32),
+    ),
+    "wide mirrors": (
+        lambda x: mg.conv2d(mg.pad(x, [(0, 0), (0, 0), (5, 4), (3, 6)], mode="reflect"), 4, 3),
+        (40, 50), (12, 14),
     ),
     "explicit padding": (
         lambda x: mg.conv2d(mg.pad(x, [(0, 0), (0, 0), (3, 0), (1, 2)], value=0.5), 4, 3),
@@ -89,7 +114,7 @@ def test_tiles_give_what_the_whole_image_gives(name: str) -> None:
     assert all(whole - part >= 0 for whole, part in zip(tile, plan.tile, strict=True))
 
 
-@pytest.mark.parametrize("name", ["U-Net", "dilated", "odd shapes"])
+@pytest.mark.parametrize("name", ["U-Net", "dilated", "odd shapes", "resizing, mirrored borders"])
 @pytest.mark.parametrize("side", ["rows", "columns"])
 @pytest.mark.parametrize("shift", [-1, 1])
 def test_one_pixel_less_halo_is_wrong(name: str, side: str, shift: int) -> None:
@@ -202,6 +227,30 @@ def test_what_looks_at_the_whole_image_is_refused_by_name() -> None:
     exe = compiled(gated)
     with pytest.raises(mg.SpecError, match=r"Mean 'mean'.*without tiles"):
         plan_tiles(exe, (1, 3, 64, 64), (32, 32))
+
+
+@pytest.mark.parametrize("borders", [(6, 0), (0, 6), (6, 6)])
+def test_windows_that_know_less_than_the_border_mirrors(borders: tuple[int, int]) -> None:
+    """The convolution's error reaches into what the padding repeats: refused, or right."""
+
+    def network(x: Tensor) -> Tensor:
+        x = mg.conv2d(x, 2, (7, 1), padding=(3, 0))
+        return mg.pad(x, [(0, 0), (0, 0), borders, (0, 0)], mode="reflect")
+
+    exe, x = compiled(network), image(30, 6)
+    whole = exe(image=x)["logits"]
+    refused = []
+    for tile in range(7, 20):
+        try:
+            tiled = predict_tiled(exe, x, (tile, 6))["logits"]
+        except ValueError as error:
+            least = re.match("Expected a tile of at least (\\d+)", str(error))
+            assert least is not None
+            assert tile < int(least[1]) <= 10
+            refused.append(tile)
+        else:
+            np.testing.assert_allclose(tiled, whole, rtol=0, atol=1e-5 * np.abs(whole).max())
+    assert refused == list(range(7, 10))
 
 
 def test_memory_in_proportion_to_pixels() -> None:
