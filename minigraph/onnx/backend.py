@@ -1,4 +1,4 @@
-"""minigraph as a backend of ONNX's own: for its test suite, and for tools that know the protocol."""
+"""minigraph under ONNX's backend protocol: for its test suite, and for tools that know it."""
 
 from __future__ import annotations
 

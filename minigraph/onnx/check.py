@@ -17,7 +17,7 @@ from minigraph.onnx.functions import (
 )
 from minigraph.onnx.operators.table import CONVERTERS
 
-OLDEST, NEWEST = 7, 28
+OLDEST, NEWEST = 1, 28
 """Opsets of the standard's domain whose changes are known here."""
 
 _SHOWN = 30

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
 from typing import Any
 
 import numpy as np
 
 from minigraph.ir.errors import LoadError
+from minigraph.onnx.dtypes import dtype_of
 from minigraph.onnx.node import Node
+from minigraph.onnx.operators.shape import known_range
 from minigraph.onnx.operators.shape_arguments import axes_of, slices_of, split_sizes
 
 MAX_ELEMENTS = 65_536
@@ -25,9 +28,11 @@ def fold(node: Node, arrays: Sequence[np.ndarray]) -> Sequence[np.ndarray] | Non
     Raises LoadError where the operands do not fit.
     """
     rule = FOLDED.get(node.op_type)
-    if rule is None or any(array.size > MAX_ELEMENTS for array in arrays):
+    if rule is None or sum(array.size for array in arrays) > MAX_ELEMENTS:
         return None
     try:
+        if _result_size(node, arrays) > MAX_ELEMENTS:
+            return None
         with np.errstate(all="ignore"):
             result = rule(node, *arrays)
     except (ValueError, TypeError, IndexError, ArithmeticError) as error:
@@ -35,6 +40,22 @@ def fold(node: Node, arrays: Sequence[np.ndarray]) -> Sequence[np.ndarray] | Non
     if result is None:
         return None
     return [np.asarray(array) for array in (result if isinstance(result, list) else [result])]
+
+
+def _result_size(node: Node, arrays: Sequence[np.ndarray]) -> int:
+    """Elements of the result, where it can have many more than the operands together."""
+    if node.op_type == "Gather" and arrays[0].size and arrays[0].ndim:
+        x, indices = arrays
+        return x.size // x.shape[node.integer("axis", 0)] * indices.size
+    if node.op_type in _BROADCASTING:
+        return math.prod(np.broadcast_shapes(*(array.shape for array in arrays)))
+    return 0
+
+
+_BROADCASTING = frozenset({
+    "Add", "Sub", "Mul", "Div", "Mod", "Pow", "Equal", "Less", "Greater", "LessOrEqual",
+    "GreaterOrEqual", "And", "Or", "Max", "Min", "Sum", "Where",
+})  # fmt: skip
 
 
 def _divide(node: Node, a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -54,14 +75,14 @@ def _expand(node: Node, x: np.ndarray, shape: np.ndarray) -> np.ndarray | None:
     return np.broadcast_to(x, result) if _bounded(result) else None
 
 
-def _range(node: Node, start: np.ndarray, limit: np.ndarray, delta: np.ndarray) -> np.ndarray:
-    first, last, step = (array.reshape(()).item() for array in (start, limit, delta))
-    if step == 0 or not all(map(math.isfinite, (first, last, step))):
-        raise LoadError(f"Expected a step other than zero, got {step}")
-    count = max(math.ceil((last - first) / step), 0)
-    if count > MAX_ELEMENTS:
-        raise LoadError(f"Expected a range of at most {MAX_ELEMENTS} elements, got {count}")
-    return (first + np.arange(count) * step).astype(start.dtype)
+def _modulo(node: Node, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    if a.dtype.kind != "f" and (b == 0).any():
+        raise LoadError("Expected divisors other than zero, got zero")
+    return np.fmod(a, b) if node.integer("fmod", 0) else np.mod(a, b)
+
+
+def _cast(node: Node, x: np.ndarray) -> np.ndarray:
+    return x.astype(dtype_of(node.integer("to")).numpy)
 
 
 def _concat(node: Node, *arrays: np.ndarray) -> np.ndarray:
@@ -115,18 +136,28 @@ def _plain(function: Any) -> Callable[..., np.ndarray]:
     return rule
 
 
+def _many(function: Any) -> Callable[..., np.ndarray]:
+    """A NumPy function of two operands for any number of them."""
+    return _plain(lambda *arrays: reduce(function, arrays))
+
+
 FOLDED: Mapping[str, Callable[..., Any]] = {
     "Add": _plain(np.add), "Sub": _plain(np.subtract), "Mul": _plain(np.multiply),
-    "Div": _divide, "Neg": _plain(np.negative), "Abs": _plain(np.abs),
+    "Div": _divide, "Mod": _modulo, "Neg": _plain(np.negative), "Abs": _plain(np.abs),
     "Floor": _plain(np.floor), "Ceil": _plain(np.ceil), "Round": _plain(np.round),
     "Equal": _plain(np.equal), "Less": _plain(np.less), "Greater": _plain(np.greater),
     "LessOrEqual": _plain(np.less_equal), "GreaterOrEqual": _plain(np.greater_equal),
     "And": _plain(np.logical_and), "Or": _plain(np.logical_or), "Not": _plain(np.logical_not),
+    "Max": _many(np.maximum), "Min": _many(np.minimum), "Sum": _many(np.add),
+    "Pow": lambda node, a, b: np.power(a, b).astype(a.dtype), "Sqrt": _plain(np.sqrt),
+    "Cast": _cast, "CastLike": lambda node, x, like: x.astype(like.dtype),
+    "Range": lambda node, *operands: known_range(*operands),
+    "Transpose": lambda node, x: np.transpose(x, node.attributes.get("perm")),
     "Where": lambda node, c, a, b: np.where(c, a, b).astype(a.dtype),
     "Gather": lambda node, x, i: np.take(x, i, node.integer("axis", 0)),
     "Concat": _concat, "Reshape": _reshape, "Split": _split, "Slice": _slice,
-    "Squeeze": _squeeze, "Unsqueeze": _unsqueeze, "Expand": _expand, "Range": _range,
+    "Squeeze": _squeeze, "Unsqueeze": _unsqueeze, "Expand": _expand,
     "ReduceProd": _reduce(np.prod), "ReduceSum": _reduce(np.sum), "ReduceMax": _reduce(np.max),
     "ReduceMin": _reduce(np.min),
 }  # fmt: skip
-"""What exporters compute sizes with. Min, Max, Cast and others go through their converters."""
+"""What exporters compute sizes with."""

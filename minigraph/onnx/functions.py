@@ -14,7 +14,7 @@ MAX_NODES = 100_000
 
 @dataclass(frozen=True, eq=False)
 class Function:
-    """A body of nodes with names for its inputs and outputs, and the opsets that it is written in."""
+    """A body of nodes, names for its inputs and outputs, and the opsets that it is written in."""
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""An ONNX model as a model function: traced into our graph for the input specs it is compiled for."""
+"""An ONNX model as a model function, traced into our graph for the specs it is compiled for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading ONNX files: nothing is executed, and no size in a file is believed before it is checked."""
+"""Reading ONNX files: nothing is executed, and sizes are checked before memory is taken."""
 
 from __future__ import annotations
 
@@ -107,8 +107,7 @@ def _external(tensor: Any, folder: Path | None, nbytes: int) -> bytes:
     path = (root / location).resolve()  # of a symbolic link: what it points to
     if not path.is_relative_to(root) or not path.is_file():
         raise LoadError(f"Expected {what} as a file in {root}, got {location!r}")
-    offset, length = (_number(entries, key, start) for key, start in (("offset", 0),
-                                                                    ("length", nbytes)))  # fmt: skip
+    offset, length = _number(entries, "offset", 0), _number(entries, "length", nbytes)
     if length != nbytes or offset + length > path.stat().st_size:
         raise LoadError(
             f"Expected {nbytes} bytes for {what} in {location!r} ({path.stat().st_size} bytes), "

@@ -14,6 +14,7 @@ from minigraph.ops import elementwise as ops
 from minigraph.ops.broadcast import reshape
 from minigraph.ops.control import when_training
 from minigraph.ops.indexing import one_hot
+from minigraph.ops.norm import channel_shape
 from minigraph.ops.random import dropout, stream_of
 from minigraph.ops.reduce import argmax
 from minigraph.ops.softmax import log_softmax, softmax
@@ -52,6 +53,8 @@ def _celu(node: Node) -> Tensor:
 
 def _prelu(node: Node) -> Tensor:
     x, slope = node.tensors()
+    if node.opset < 7 and slope.ndim == 1:
+        slope = reshape(slope, channel_shape(x))
     zero = ops.cast(node.full(0.0, (), DType.FLOAT32), x.dtype)
     return ops.where(x > zero, x, node.emit(ops.Mul(), x, slope))
 
@@ -150,5 +153,5 @@ ACTIVATIONS: Mapping[str, Converter] = {
     "Softmax": Converter(_along_axis(softmax), (1, 1), {"axis": None}),
     "LogSoftmax": Converter(_along_axis(log_softmax), (1, 1), {"axis": None}),
     "Hardmax": Converter(_along_axis(_hardmax), (1, 1), {"axis": None}),
-    "Dropout": Converter(_dropout, (1, 3), {"ratio": None, "seed": None}),
+    "Dropout": Converter(_dropout, (1, 3), {"ratio": None, "seed": None, "is_test": (1,)}),
 }

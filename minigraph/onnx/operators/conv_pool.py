@@ -150,7 +150,10 @@ def _transposed_padding(
     for size, axis, more, goal in zip(sizes, axes, extra, wanted, strict=True):
         reach = effective_kernel(axis.kernel, axis.dilation)
         total = axis.stride * (size - 1) + more + reach - goal
-        half = abs(total) // 2 * (1 if total >= 0 else -1)  # ONNX divides towards zero
+        if total < 0:  # what is lacking is added at the end
+            pads.append((0, total))
+            continue
+        half = total // 2
         pads.append((half, total - half) if mode == "SAME_UPPER" else (total - half, half))
     return pads
 

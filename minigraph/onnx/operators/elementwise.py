@@ -7,7 +7,6 @@ from functools import reduce
 
 import numpy as np
 
-from minigraph.ir.errors import LoadError
 from minigraph.ir.op import Op
 from minigraph.ir.spec import DType
 from minigraph.ir.tensor import Tensor
@@ -82,8 +81,6 @@ def _modulo(node: Node) -> Tensor:
     a, b = node.tensors()
     truncating = bool(node.integer("fmod", 0))
     if a.dtype.is_floating:
-        if not truncating:
-            raise LoadError("Expected fmod=1 for floating operands, got fmod=0")
         # The remainder of a rounded quotient is exact only where the quotient is small.
         raise node.refuse("Expected integers, got the remainder of floating numbers")
     rest = a - _quotient(node, a, b) * b

@@ -30,6 +30,8 @@ def _batch_norm(node: Node) -> Results:
     for vector in (scale, shift, mean, variance):
         if x.ndim < 2 or vector.shape != (x.shape[1],):
             raise LoadError(f"Expected a vector of the channels of {x.spec}, got {vector.spec}")
+    if node.opset < 7 and "is_test" not in node.attributes:
+        raise node.refuse("Expected is_test=1 before opset 7, got none: the node trains")
     if node.opset >= 14 and node.integer("training_mode", 0):
         return _training_batch_norm(x, scale, shift, mean, variance, epsilon, kept)
     if not x.dtype.is_floating or any(node.wants(output) for output in range(1, 5)):
@@ -158,7 +160,8 @@ _WITH_EPSILON = {"epsilon": None}
 NORM: Mapping[str, Converter] = {
     "BatchNormalization": Converter(
         _batch_norm, (5, 5),
-        {"epsilon": None, "momentum": None, "spatial": (1,), "training_mode": (0, 1)},
+        {"epsilon": None, "momentum": None, "spatial": (1,), "training_mode": (0, 1),
+         "is_test": (1,)},
     ),
     "InstanceNormalization": Converter(_instance_norm, (3, 3), _WITH_EPSILON),
     "GroupNormalization": Converter(

@@ -16,7 +16,7 @@ from minigraph.ops import reduce as ops
 from minigraph.ops.broadcast import normalise_axes, reduced_shape
 from minigraph.ops.elementwise import absolute, cast, equal, exp, log, mul, sqrt, where
 from minigraph.ops.matmul import MatMul
-from minigraph.ops.shape import expand_dims, flip, squeeze
+from minigraph.ops.shape import concat, expand_dims, flip, split, squeeze
 
 Reduction = Callable[..., Tensor]
 
@@ -74,6 +74,16 @@ def _log_sum_exp(x: Tensor, axes: tuple[int, ...], keepdims: bool) -> Tensor:
     safe = where(equal(absolute(largest), math.inf), 0.0, largest)
     total = log(ops.reduce_sum(exp(x - safe), axes, True)) + safe
     return total if keepdims else squeeze(total, axes)
+
+
+def _product(x: Tensor, axes: tuple[int, ...], keepdims: bool) -> Tensor:
+    """Halves multiplied, again and again: no op of ours multiplies along an axis."""
+    for axis in axes:
+        while x.shape[axis] > 1:
+            half = x.shape[axis] // 2
+            first, second, *rest = split(x, [half, half, x.shape[axis] - 2 * half], axis)
+            x = concat([mul(first, second), *rest], axis)
+    return x if keepdims else squeeze(x, axes)
 
 
 def _smallest(dtype: DType) -> float:
@@ -134,6 +144,7 @@ def _gemm(node: Node) -> Tensor:
 
 REDUCE: Mapping[str, Converter] = {
     "ReduceSum": _reduction(ops.reduce_sum, lambda dtype: 0.0, since=13),
+    "ReduceProd": _reduction(_product, lambda dtype: 1.0),
     "ReduceMean": _reduction(ops.reduce_mean, lambda dtype: math.nan),
     "ReduceMax": _reduction(ops.reduce_max, _smallest),
     "ReduceMin": _reduction(ops.reduce_min, _largest),

@@ -64,7 +64,7 @@ def _scaled(
 
 
 def _scales(node: Node, position: int) -> list[float]:
-    """The scales, as the decimal numbers of which float32 has the nearest: 0.6, not 0.6000000238."""
+    """The scales as the decimal numbers that float32 stands for: 0.6, not 0.6000000238."""
     array = node.constant(position)
     if array.ndim != 1 or array.dtype.kind != "f":
         raise LoadError(f"Expected a vector of scales, got {array.dtype}{list(array.shape)}")

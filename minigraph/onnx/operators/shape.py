@@ -10,16 +10,19 @@ import numpy as np
 from minigraph.ir.errors import LoadError
 from minigraph.ir.spec import DType, broadcast_shapes
 from minigraph.ir.tensor import Tensor
+from minigraph.onnx.dtypes import dtype_of
 from minigraph.onnx.node import Converter, Node, Results, Value
 from minigraph.onnx.operators.shape_arguments import axes_of, slices_of, split_sizes
 from minigraph.onnx.read import array_of
 from minigraph.ops import shape as ops
 from minigraph.ops.broadcast import expand, reshape
 from minigraph.ops.elementwise import cast, equal, where
-from minigraph.ops.indexing import gather, one_hot, take_along_axis
+from minigraph.ops.indexing import gather, one_hot, scatter_add, take_along_axis
 from minigraph.ops.pad_modes import pad
+from minigraph.ops.unfold import fold2d
 
 _MAX_SIZE = 2**48
+_MAX_RANGE = 2**20
 
 
 def shape_of(value: Value) -> tuple[int, ...]:
@@ -183,6 +186,15 @@ def _gather_elements(node: Node) -> Tensor:
     return take_along_axis(x[tuple(cut)], indices, axis)
 
 
+def _scatter_elements(node: Node) -> Tensor:
+    """Updates that are added; others would have to replace what is there."""
+    x, indices, updates = node.tensors()
+    if node.text("reduction", "none") != "add":
+        raise node.refuse("Expected reduction='add', got reduction='none'")
+    axis = node.integer("axis", 0)
+    return scatter_add(x, indices, updates, axis)
+
+
 def _depth_to_space(node: Node) -> Tensor:
     x, block = node.tensor(0), node.integer("blocksize")
     if x.ndim != 4 or block < 1 or x.shape[1] % (block * block):
@@ -223,6 +235,62 @@ def _one_hot(node: Node) -> Tensor:
     return where(chosen, values[1], values[0])
 
 
+def _range(node: Node) -> np.ndarray:
+    """Constant operands alone: how many elements there are must be known."""
+    start, limit, delta = (node.constant(position) for position in range(3))
+    return known_range(start, limit, delta)
+
+
+def known_range(start: np.ndarray, limit: np.ndarray, delta: np.ndarray) -> np.ndarray:
+    """``start``, ``start + delta``, ... before ``limit``, in the dtype of ``start``."""
+    first, last, step = (np.asarray(a).reshape(()).item() for a in (start, limit, delta))
+    if step == 0 or not all(map(math.isfinite, (first, last, step))):
+        raise LoadError(f"Expected a step other than zero, got {step}")
+    count = max(math.ceil((last - first) / step), 0)
+    if count > _MAX_RANGE:
+        raise LoadError(f"Expected a range of at most {_MAX_RANGE} elements, got {count}")
+    return (first + np.arange(count) * step).astype(start.dtype)
+
+
+def _eye_like(node: Node) -> np.ndarray:
+    x = node.value(0)
+    shape = shape_of(x)
+    if len(shape) != 2 or math.prod(shape) > _MAX_RANGE:
+        raise LoadError(f"Expected a matrix of at most {_MAX_RANGE} elements, got {list(shape)}")
+    dtype = dtype_of(node.integer("dtype")) if "dtype" in node.attributes else _dtype(x)
+    return np.eye(*shape, node.integer("k", 0), dtype=dtype.numpy)
+
+
+def _dtype(value: Value) -> DType:
+    if isinstance(value, Tensor):
+        return value.dtype
+    return DType.of((value if isinstance(value, np.ndarray) else value.array).dtype)
+
+
+def _triangle(node: Node) -> Tensor:
+    """The elements on one side of a diagonal, zeros elsewhere."""
+    x = node.tensor(0)
+    offset = int(node.number_at(1)) if node.has(1) else 0
+    if x.ndim < 2 or math.prod(x.shape[-2:]) > _MAX_RANGE:
+        raise LoadError(f"Expected matrices of at most {_MAX_RANGE} elements, got {x.spec}")
+    offset = min(max(offset, -x.shape[-2] - 1), x.shape[-1] + 1)
+    ones = np.ones(x.shape[-2:], bool)
+    kept = np.triu(ones, offset) if node.integer("upper", 1) else np.tril(ones, offset)
+    return where(node.variables.tensor(kept), x, ops.zeros_like(x))
+
+
+def _col2im(node: Node) -> Tensor:
+    """Overlapping blocks added up: torch's ``fold``. Images alone."""
+    x, image, block = node.tensor(0), node.integers_at(1), node.integers_at(2)
+    if len(image) != 2 or len(block) != 2 or x.ndim != 3:
+        raise node.refuse(f"Expected blocks of images, got {x.spec} for {image}")
+    pads = node.sizes("pads", 4, 0)
+    return fold2d(
+        x, (image[0], image[1]), block, node.sizes("strides", 2, 1),
+        ((pads[0], pads[2]), (pads[1], pads[3])), node.sizes("dilations", 2, 1),
+    )  # fmt: skip
+
+
 SHAPE: Mapping[str, Converter] = {
     "Shape": Converter(_shape, (1, 1), {"start": None, "end": None}),
     "Size": Converter(_size),
@@ -248,7 +316,16 @@ SHAPE: Mapping[str, Converter] = {
     "Tile": Converter(_tile, (2, 2)),
     "Gather": Converter(_gather, (2, 2), {"axis": None}),
     "GatherElements": Converter(_gather_elements, (2, 2), {"axis": None}),
+    "ScatterElements": Converter(
+        _scatter_elements, (3, 3), {"axis": None, "reduction": ("add",)}
+    ),
     "DepthToSpace": Converter(_depth_to_space, (1, 1), {"blocksize": None, "mode": ("DCR", "CRD")}),
     "SpaceToDepth": Converter(_space_to_depth, (1, 1), {"blocksize": None, "mode": ("DCR", "CRD")}),
+    "Range": Converter(_range, (3, 3)),
+    "EyeLike": Converter(_eye_like, (1, 1), {"dtype": None, "k": None}),
+    "Trilu": Converter(_triangle, (1, 2), {"upper": (0, 1)}),
+    "Col2Im": Converter(
+        _col2im, (3, 3), {"dilations": None, "pads": None, "strides": None}
+    ),
     "OneHot": Converter(_one_hot, (3, 3), {"axis": None}),
 }  # fmt: skip
