@@ -62,17 +62,32 @@ def _sign(node: Node) -> Tensor:
 
 def _divide(node: Node) -> Tensor:
     a, b = node.tensors()
-    return node.emit(ops.Div(), a, b) if a.dtype.is_floating else _quotient(node, a, b)
+    if a.dtype.is_floating or a.dtype is not b.dtype:
+        return node.emit(ops.Div(), a, b)  # which refuses two dtypes
+    return _quotient(node, a, b)
 
 
 def _quotient(node: Node, a: Tensor, b: Tensor) -> Tensor:
-    """``a / b`` of integers, truncated towards zero.
+    """``a / b`` of integers, truncated towards zero, through float64.
 
-    In float64 it is exact up to 32 bits: a quotient that is no integer differs from the nearest one
-    by at least 1 / b, relatively 1 / a >= 2^-31, far above float64's rounding.
+    Up to 32 bits that is exact: a quotient that is no integer differs from the nearest one by at
+    least 1 / b, relatively 1 / a >= 2^-31, far above float64's rounding. For 64 bits the remainder
+    of the rounded quotient is at most 2^-52 of a: it is divided once more, exactly, and where the
+    sum of both quotients is one too far from zero, the remainder has not the sign of a.
     """
-    if a.dtype is DType.INT64 or a.dtype is not b.dtype:
-        raise node.refuse(f"Expected integers of 32 bits to divide, got {a.dtype} and {b.dtype}")
+    quotient = _rounded_quotient(node, a, b)
+    if a.dtype is not DType.INT64:
+        return quotient
+    quotient = quotient + _rounded_quotient(node, a - quotient * b, b)
+    rest = a - quotient * b
+    positive = ops.equal(ops.less(a, 0), ops.less(b, 0))
+    beyond = ops.logical_and(
+        ops.not_equal(rest, 0), ops.not_equal(ops.less(rest, 0), ops.less(a, 0))
+    )
+    return ops.where(beyond, quotient - ops.where(positive, full_like(a, 1), -1), quotient)
+
+
+def _rounded_quotient(node: Node, a: Tensor, b: Tensor) -> Tensor:
     wide = node.emit(ops.Div(), ops.cast(a, DType.FLOAT64), ops.cast(b, DType.FLOAT64))
     return ops.cast(wide, a.dtype)
 
@@ -80,13 +95,15 @@ def _quotient(node: Node, a: Tensor, b: Tensor) -> Tensor:
 def _modulo(node: Node) -> Tensor:
     a, b = node.tensors()
     truncating = bool(node.integer("fmod", 0))
-    if a.dtype.is_floating:
+    if a.dtype.is_floating or a.dtype is not b.dtype:
         # The remainder of a rounded quotient is exact only where the quotient is small.
-        raise node.refuse("Expected integers, got the remainder of floating numbers")
+        raise node.refuse(f"Expected integers of one dtype, got {a.dtype} and {b.dtype}")
     rest = a - _quotient(node, a, b) * b
     if truncating or a.dtype is DType.UINT8:
         return rest
-    wrong = ops.logical_and(rest * b < 0, ops.not_equal(rest, 0))
+    wrong = ops.logical_and(
+        ops.not_equal(rest, 0), ops.not_equal(ops.less(rest, 0), ops.less(b, 0))
+    )
     return ops.where(wrong, rest + b, rest)
 
 
