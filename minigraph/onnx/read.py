@@ -45,7 +45,21 @@ def parse_model(onnx: Any, data: bytes, path: str | Path) -> Any:
         raise LoadError(f"{path}: Expected an ONNX model, got {error}") from None
     if not model.HasField("graph") or not model.opset_import:
         raise LoadError(f"{path}: Expected an ONNX model with a graph and an opset, got none")
+    _check_texts(model, path)
     return model
+
+
+def _check_texts(model: Any, path: str | Path) -> None:
+    """Names are UTF-8, which protobuf does not check: those that are not come as bytes."""
+    waiting = [model]
+    while waiting:
+        for field, value in waiting.pop().ListFields():
+            items = [value] if isinstance(value, str | bytes) or hasattr(value, "ListFields") else (
+                value)  # fmt: skip
+            if field.type == field.TYPE_MESSAGE:
+                waiting.extend(items)
+            elif field.type == field.TYPE_STRING and any(isinstance(i, bytes) for i in items):
+                raise LoadError(f"{path}: Expected names in UTF-8, got {items[0]!r}")
 
 
 def array_of(tensor: Any, folder: Path | None) -> np.ndarray:

@@ -1,9 +1,8 @@
-"""Convolution and pooling of sequences (N,C,L), images (N,C,H,W) and, for pooling, volumes."""
+"""Convolution and pooling of sequences (N,C,L), images (N,C,H,W) and volumes (N,C,D,H,W)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -11,6 +10,7 @@ from minigraph.ir.errors import LoadError
 from minigraph.ir.spec import DType
 from minigraph.ir.tensor import Tensor
 from minigraph.onnx.node import MAX_ATTRIBUTE, Converter, Node, Results
+from minigraph.onnx.operators.volume import Axis, volume_conv, volume_conv_transpose
 from minigraph.ops.broadcast import reshape
 from minigraph.ops.conv import Conv2d, ConvTranspose2d
 from minigraph.ops.elementary import floor
@@ -29,15 +29,7 @@ _SLIDING = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Axis:
-    """How a window slides along one axis."""
-
-    kernel: int
-    stride: int
-    padding: tuple[int, int]
-    dilation: int
-
+_MAX_MAPS = 2**20
 
 _WHOLE = Axis(1, 1, (0, 0), 1)
 
@@ -90,12 +82,14 @@ def _conv(node: Node) -> Tensor:
     x, w = node.tensor(0), node.tensor(1)
     if w.ndim != x.ndim:
         raise LoadError(f"Expected a weight of {x.ndim} axes, got {w.spec}")
-    axes = _axes(node, _spatial(x), node.integers("kernel_shape", w.shape[2:]))
+    axes = _axes(node, _spatial(x, 3), node.integers("kernel_shape", w.shape[2:]))
     if [axis.kernel for axis in axes] != list(w.shape[2:]):
         raise LoadError(f"Expected the kernel_shape {list(w.shape[2:])} of the weight, got another")
-    rows, columns = axes if len(axes) == 2 else (_WHOLE, axes[0])
-    if min(*rows.padding, *columns.padding) < 0:
+    if min(min(axis.padding) for axis in axes) < 0:
         raise LoadError("Expected paddings of zero or more, got a negative one")
+    if len(axes) == 3:
+        return _biased(node, volume_conv(x, w, axes, node.integer("group", 1)))
+    rows, columns = axes if len(axes) == 2 else (_WHOLE, axes[0])
     op = Conv2d(
         (rows.stride, columns.stride), (rows.padding, columns.padding),
         (rows.dilation, columns.dilation), node.integer("group", 1),
@@ -108,12 +102,14 @@ def _conv_transpose(node: Node) -> Tensor:
     x, w = node.tensor(0), node.tensor(1)
     if w.ndim != x.ndim:
         raise LoadError(f"Expected a weight of {x.ndim} axes, got {w.spec}")
-    sizes = _spatial(x)
+    sizes = _spatial(x, 3)
     axes = _axes(node, sizes, node.integers("kernel_shape", w.shape[2:]))
     extra = node.sizes("output_padding", len(sizes), 0)
     pads = _transposed_padding(node, sizes, axes, extra)
     # What the paddings cut off and the output padding adds, at the high end, come to one number.
     cut = [(low, high - more) for (low, high), more in zip(pads, extra, strict=True)]
+    if len(axes) == 3:
+        return _biased(node, volume_conv_transpose(x, w, axes, cut, node.integer("group", 1)))
     if len(axes) == 1:
         axes, cut = [_WHOLE, *axes], [(0, 0), *cut]
     rows, columns = axes
@@ -237,6 +233,8 @@ def _max_pool_with_indices(node: Node, x: Tensor, axes: list[Axis], ceil_mode: b
 def _first_of_maps(node: Node, shape: Sequence[int]) -> Tensor:
     """The number of elements before each map of (N,C,H,W), as (N,C,1,1)."""
     n, c, *plane = shape
+    if n * c > _MAX_MAPS:
+        raise LoadError(f"Expected at most {_MAX_MAPS} maps with positions, got {list(shape)}")
     first = np.arange(n * c, dtype=np.int64).reshape(n, c, 1, 1) * (plane[0] * plane[1])
     return node.variables.tensor(first)
 

@@ -7,6 +7,7 @@ from functools import reduce
 
 import numpy as np
 
+from minigraph.ir.errors import LoadError
 from minigraph.ir.op import Op
 from minigraph.ir.spec import DType
 from minigraph.ir.tensor import Tensor
@@ -14,6 +15,7 @@ from minigraph.onnx.dtypes import dtype_of
 from minigraph.onnx.node import Converter, Node
 from minigraph.ops import elementary as functions
 from minigraph.ops import elementwise as ops
+from minigraph.ops.broadcast import reshape
 from minigraph.ops.shape import full_like
 
 MANY = (1, 2**20)
@@ -27,6 +29,34 @@ def _emitting(op: Callable[[], Op], operands: int) -> Converter:
         return node.emit(op(), *node.tensors())
 
     return Converter(convert, (operands, operands))
+
+
+def _pair(op: Callable[[], Op]) -> Converter:
+    """A converter to one of our ops of two operands that broadcast."""
+
+    def convert(node: Node) -> Tensor:
+        return node.emit(op(), *_aligned(node))
+
+    return Converter(convert, (2, 2), _BROADCAST)
+
+
+def _aligned(node: Node) -> tuple[Tensor, Tensor]:
+    """Two operands that broadcast as NumPy's do.
+
+    Before opset 7 ``axis`` says at which axis of the first the axes of the second begin.
+    """
+    a, b = node.tensors()
+    if node.opset >= 7 or "axis" not in node.attributes:
+        return a, b
+    axis = node.integer("axis")
+    behind = a.ndim - (axis + a.ndim if axis < 0 else axis) - b.ndim
+    if not 0 <= behind <= a.ndim:
+        raise LoadError(f"Expected an axis of {a.spec} where {b.spec} begins, got {axis}")
+    return a, reshape(b, (*b.shape, *(1,) * behind))
+
+
+_BROADCAST = {"broadcast": (0, 1), "axis": None}
+"""Attributes of opsets before 7; since then operands always broadcast."""
 
 
 def _folding(op: Callable[[], Op]) -> Converter:
@@ -61,7 +91,7 @@ def _sign(node: Node) -> Tensor:
 
 
 def _divide(node: Node) -> Tensor:
-    a, b = node.tensors()
+    a, b = _aligned(node)
     if a.dtype.is_floating or a.dtype is not b.dtype:
         return node.emit(ops.Div(), a, b)  # which refuses two dtypes
     return _quotient(node, a, b)
@@ -200,7 +230,7 @@ _PAIRS = {
 
 ELEMENTWISE: Mapping[str, Converter] = {
     **{name: _emitting(op, 1) for name, op in _AXIS_FREE.items()},
-    **{name: _emitting(op, 2) for name, op in _PAIRS.items()},
+    **{name: _pair(op) for name, op in _PAIRS.items()},
     "Max": _folding(ops.Maximum),
     "Min": _folding(ops.Minimum),
     "Sum": _folding(ops.Add),
@@ -208,9 +238,9 @@ ELEMENTWISE: Mapping[str, Converter] = {
     "Abs": Converter(_absolute),
     "Sign": Converter(_sign),
     "Reciprocal": Converter(lambda node: functions.reciprocal(node.tensor(0))),
-    "Div": Converter(_divide, (2, 2)),
+    "Div": Converter(_divide, (2, 2), _BROADCAST),
     "Mod": Converter(_modulo, (2, 2), {"fmod": (0, 1)}),
-    "Pow": Converter(_power, (2, 2)),
+    "Pow": Converter(_power, (2, 2), {"broadcast": (0, 1)}),
     "Clip": Converter(_clip, (1, 3), {"min": None, "max": None}),
     "Xor": Converter(_xor, (2, 2)),
     "Where": _emitting(ops.Where, 3),

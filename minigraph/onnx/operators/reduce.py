@@ -157,5 +157,9 @@ REDUCE: Mapping[str, Converter] = {
     "ArgMin": _arg(ops.argmin),
     "CumSum": Converter(_cumsum, (2, 2), {"exclusive": (0, 1), "reverse": (0, 1)}),
     "MatMul": Converter(_matmul, (2, 2)),
-    "Gemm": Converter(_gemm, (2, 3), {"alpha": None, "beta": None, "transA": None, "transB": None}),
+    "Gemm": Converter(
+        _gemm,
+        (2, 3),
+        {"alpha": None, "beta": None, "transA": None, "transB": None, "broadcast": (0, 1)},
+    ),
 }
