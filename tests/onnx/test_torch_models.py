@@ -129,11 +129,17 @@ MODELS = {
 
 
 def made(name: str) -> tuple[nn.Module, torch.Tensor]:
-    """A network with statistics that are not 0 and 1, and an image."""
+    """A network with scales and statistics that are not 0 and 1, and an image.
+
+    Scales that differ, too: torch's older exporter writes equal tensors once, as one parameter.
+    """
     kind, shape = MODELS[name]
     torch.manual_seed(0)
     network = kind()
     with torch.no_grad():
+        for parameter in network.parameters():
+            if parameter.ndim == 1:
+                parameter.uniform_(0.5, 1.5)
         for _ in range(2):
             network(torch.randn(*shape) * 2 + 1)
     return network.eval(), torch.randn(*shape)
@@ -162,18 +168,19 @@ def test_an_exported_network_agrees(name, dynamo, tmp_path, capsys):
     path = tmp_path / "model.onnx"
     try:
         exported(network, image, path, dynamo, any_batch=False)
-    except (torch.onnx.errors.OnnxExporterError, NotImplementedError) as error:
-        pytest.skip(f"torch does not export it: {str(error).strip().splitlines()[0][:80]}")
+    except (torch.onnx.errors.OnnxExporterError, TypeError) as error:
+        if name != "segnet":
+            raise
+        pytest.skip(f"torch does not export max_unpool2d: {str(error).strip().splitlines()[0]}")
     model = minigraph.onnx.load(path)
     executable = model.compile(threads=1)
     with torch.no_grad():
         expected = network(image).numpy()
     got = executable(image=image.numpy())["logits"]
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
-    weights = {k: v.numpy() for k, v in network.state_dict().items() if v.ndim > 1}
-    if dynamo:  # the older exporter folds batch normalisation into the convolutions
-        for key, value in weights.items():
-            np.testing.assert_array_equal(executable.state[key], value)
+    if name in ("fcn", "segnet"):  # torch folds batch normalisation into the convolutions
+        for key, value in network.state_dict().items():
+            np.testing.assert_array_equal(executable.state[key], value.numpy())
 
 
 @pytest.mark.parametrize("name", ["unet", "fcn"])
@@ -218,9 +225,7 @@ def test_training_goes_on_as_in_torch(tmp_path):
         optimizer.step()
         got = step(image=image.numpy(), label=labels.numpy())["loss"]
         np.testing.assert_allclose(got, loss.item(), rtol=1e-4)
-    names = {key for key in network.state_dict() if key in step.state}
-    assert any("running_mean" in name for name in names)
-    for key in names:
-        np.testing.assert_allclose(
-            step.state[key], network.state_dict()[key].numpy(), rtol=1e-3, atol=1e-4
-        )
+    expected = {k: v.numpy() for k, v in network.state_dict().items() if v.is_floating_point()}
+    assert {name for name in step.state if not name.startswith("optimizer.")} == set(expected)
+    for name, value in expected.items():
+        np.testing.assert_allclose(step.state[name], value, rtol=1e-3, atol=1e-4)

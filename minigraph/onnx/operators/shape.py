@@ -17,7 +17,7 @@ from minigraph.onnx.read import array_of
 from minigraph.ops import shape as ops
 from minigraph.ops.broadcast import expand, reshape
 from minigraph.ops.elementwise import cast, equal, where
-from minigraph.ops.indexing import gather, one_hot, scatter_add, take_along_axis
+from minigraph.ops.indexing import gather, one_hot, take_along_axis
 from minigraph.ops.pad_modes import pad
 from minigraph.ops.unfold import fold2d
 
@@ -186,15 +186,6 @@ def _gather_elements(node: Node) -> Tensor:
     return take_along_axis(x[tuple(cut)], indices, axis)
 
 
-def _scatter_elements(node: Node) -> Tensor:
-    """Updates that are added; others would have to replace what is there."""
-    x, indices, updates = node.tensors()
-    if node.text("reduction", "none") != "add":
-        raise node.refuse("Expected reduction='add', got reduction='none'")
-    axis = node.integer("axis", 0)
-    return scatter_add(x, indices, updates, axis)
-
-
 def _depth_to_space(node: Node) -> Tensor:
     x, block = node.tensor(0), node.integer("blocksize")
     if x.ndim != 4 or block < 1 or x.shape[1] % (block * block):
@@ -316,9 +307,6 @@ SHAPE: Mapping[str, Converter] = {
     "Tile": Converter(_tile, (2, 2)),
     "Gather": Converter(_gather, (2, 2), {"axis": None}),
     "GatherElements": Converter(_gather_elements, (2, 2), {"axis": None}),
-    "ScatterElements": Converter(
-        _scatter_elements, (3, 3), {"axis": None, "reduction": ("add",)}
-    ),
     "DepthToSpace": Converter(_depth_to_space, (1, 1), {"blocksize": None, "mode": ("DCR", "CRD")}),
     "SpaceToDepth": Converter(_space_to_depth, (1, 1), {"blocksize": None, "mode": ("DCR", "CRD")}),
     "Range": Converter(_range, (3, 3)),

@@ -13,6 +13,7 @@ from minigraph.onnx.operators.norm import NORM
 from minigraph.onnx.operators.optimizer import OPTIMIZER
 from minigraph.onnx.operators.reduce import REDUCE
 from minigraph.onnx.operators.resize import RESIZE
+from minigraph.onnx.operators.scatter import SCATTER
 from minigraph.onnx.operators.shape import SHAPE
 
 TRAINING_DOMAIN = "ai.onnx.preview.training"
@@ -20,6 +21,7 @@ TRAINING_DOMAIN = "ai.onnx.preview.training"
 CONVERTERS: Mapping[str, Mapping[str, Converter]] = {
     "": {
         **CONV_POOL, **ELEMENTWISE, **ACTIVATIONS, **SHAPE, **REDUCE, **NORM, **LOSS, **RESIZE,
+        **SCATTER,
     },
     TRAINING_DOMAIN: OPTIMIZER,
 }  # fmt: skip
