@@ -12,7 +12,7 @@ from minigraph.executable import Executable
 from minigraph.ir.errors import InputError, UnsupportedError
 from minigraph.ir.graph import Graph
 from minigraph.ir.op import Op
-from minigraph.ir.spec import TensorSpec
+from minigraph.ir.spec import DType, TensorSpec
 from minigraph.onnx.dtypes import code_of
 from minigraph.onnx.library import onnx_library
 from minigraph.onnx.writers.elementwise import ELEMENTWISE
@@ -117,7 +117,7 @@ def _info(name: str, spec: TensorSpec) -> Any:
 def _tensor(name: str, array: np.ndarray) -> Any:
     tensor = onnx_library().TensorProto()
     tensor.name = name
-    tensor.data_type = code_of(TensorSpec((), array.dtype).dtype)
+    tensor.data_type = code_of(DType.of(array.dtype))
     tensor.dims.extend(array.shape)
     tensor.raw_data = np.asarray(array, order="C").tobytes()
     return tensor

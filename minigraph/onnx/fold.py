@@ -75,6 +75,12 @@ def _expand(node: Node, x: np.ndarray, shape: np.ndarray) -> np.ndarray | None:
     return np.broadcast_to(x, result) if _bounded(result) else None
 
 
+def _where(node: Node, condition: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    if a.dtype != b.dtype or condition.dtype != bool:
+        raise LoadError(f"Expected a condition and one dtype, got {a.dtype} and {b.dtype}")
+    return np.where(condition, a, b)
+
+
 def _modulo(node: Node, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     if a.dtype.kind != "f" and (b == 0).any():
         raise LoadError("Expected divisors other than zero, got zero")
@@ -153,7 +159,7 @@ FOLDED: Mapping[str, Callable[..., Any]] = {
     "Cast": _cast, "CastLike": lambda node, x, like: x.astype(like.dtype),
     "Range": lambda node, *operands: known_range(*operands),
     "Transpose": lambda node, x: np.transpose(x, node.attributes.get("perm")),
-    "Where": lambda node, c, a, b: np.where(c, a, b).astype(a.dtype),
+    "Where": _where,
     "Gather": lambda node, x, i: np.take(x, i, node.integer("axis", 0)),
     "Concat": _concat, "Reshape": _reshape, "Split": _split, "Slice": _slice,
     "Squeeze": _squeeze, "Unsqueeze": _unsqueeze, "Expand": _expand,

@@ -82,6 +82,8 @@ def attribute_values(
 
 def _value(onnx: Any, attribute: Any) -> Any:
     value = onnx.helper.get_attribute_value(attribute)
+    if value is None:
+        raise ValueError(f"no value for {attribute.name!r}")
     if isinstance(value, bytes | str | int | float) or hasattr(value, "DESCRIPTOR"):
         return value
     return list(value)

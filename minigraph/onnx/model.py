@@ -104,8 +104,8 @@ class OnnxModel:
                 )
             numbers = [sizes.get(size, size) if isinstance(size, str) else size for size in shape]
             missing += [size for size in numbers if isinstance(size, str)]
-            if not missing:
-                specs[name] = TensorSpec(tuple(numbers), dtype)
+            known = tuple(size for size in numbers if isinstance(size, int))
+            specs[name] = TensorSpec(known, dtype)
         if missing:
             names = ", ".join(f"{name}=..." for name in dict.fromkeys(missing))
             raise InputError(

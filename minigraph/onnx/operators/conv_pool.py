@@ -15,7 +15,7 @@ from minigraph.ops.broadcast import reshape
 from minigraph.ops.conv import Conv2d, ConvTranspose2d
 from minigraph.ops.elementary import floor
 from minigraph.ops.elementwise import cast
-from minigraph.ops.geometry import effective_kernel, same_padding
+from minigraph.ops.geometry import Padding, Pair, effective_kernel, same_padding
 from minigraph.ops.norm import channel_shape
 from minigraph.ops.pad_modes import pad
 from minigraph.ops.pool import AvgPool2d, MaxPool2d, lp_pool2d
@@ -180,7 +180,7 @@ def _pooled(x: Tensor, axes: Sequence[Axis], pool: Pooling) -> Tensor:
     return reshape(y, (n, c, y.shape[2], *plane))
 
 
-def _window(axes: tuple[Axis, Axis], ceil_mode: bool) -> tuple:
+def _window(axes: tuple[Axis, Axis], ceil_mode: bool) -> tuple[Pair, Pair, Padding, Pair, bool]:
     rows, columns = axes
     return (
         (rows.kernel, columns.kernel), (rows.stride, columns.stride),

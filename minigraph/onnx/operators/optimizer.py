@@ -6,7 +6,7 @@ their states, as many each as there are tensors.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from minigraph.ir.errors import LoadError
 from minigraph.ir.spec import DType
@@ -29,7 +29,7 @@ def _operands(node: Node, kinds: int) -> tuple[Tensor, Tensor, list[tuple[Tensor
     return rate, step, [tuple(rest[i::count]) for i in range(count)]
 
 
-def _flat(results: list[tuple[Tensor, ...]]) -> Results:
+def _flat(results: Sequence[tuple[Tensor, ...]]) -> Results:
     """New tensors first, then each kind of state."""
     return [tensor for kind in zip(*results, strict=True) for tensor in kind]
 

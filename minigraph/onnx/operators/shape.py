@@ -12,7 +12,7 @@ from minigraph.ir.spec import DType, broadcast_shapes
 from minigraph.ir.tensor import Tensor
 from minigraph.onnx.dtypes import dtype_of
 from minigraph.onnx.node import Converter, Node, Results, Value
-from minigraph.onnx.operators.shape_arguments import axes_of, slices_of, split_sizes
+from minigraph.onnx.operators.shape_arguments import axes_of, range_list, slices_of, split_sizes
 from minigraph.onnx.read import array_of
 from minigraph.ops import shape as ops
 from minigraph.ops.broadcast import expand, reshape
@@ -138,23 +138,34 @@ def _slice(node: Node) -> Tensor:
 
 
 def _pad(node: Node) -> Tensor:
-    x = node.tensor(0)
-    fill: float = 0.0
+    x, mode = node.tensor(0), node.text("mode", "constant")
+    amounts = _paddings(node, x.ndim)
     if node.opset < 11:
-        pads, fill = node.integers("pads"), node.number("value", 0.0)
-        axes = list(range(x.ndim))
+        return pad(x, amounts, node.number("value", 0.0), mode)
+    if not node.has(2):
+        return pad(x, amounts, 0.0, mode)
+    if mode != "constant" or not isinstance(node.value(2), Tensor):
+        return pad(x, amounts, node.number_at(2), mode)
+    # A value that is computed stands wherever padded ones are zero.
+    inside = pad(node.full(1, x.shape, DType.UINT8), amounts) > 0
+    return where(inside, pad(x, amounts), reshape(node.tensor(2), ()))
+
+
+def _paddings(node: Node, ndim: int) -> list[tuple[int, int]]:
+    """What is put before and after the elements of each axis."""
+    if node.opset < 11:
+        pads, axes = node.integers("pads"), range_list(ndim)
     else:
         pads = node.integers_at(1)
-        fill = node.number_at(2) if node.has(2) else 0.0
-        axes = node.integers_at(3) if node.has(3) else list(range(x.ndim))
-    if len(pads) != 2 * len(axes) or not all(-x.ndim <= axis < x.ndim for axis in axes):
+        axes = node.integers_at(3) if node.has(3) else range_list(ndim)
+    if len(pads) != 2 * len(axes) or not all(-ndim <= axis < ndim for axis in axes):
         raise LoadError(f"Expected two paddings for each of the axes {axes}, got {pads}")
     if not all(abs(amount) < 2**31 for amount in pads):
         raise LoadError(f"Expected paddings that memory could hold, got {pads}")
-    full = [(0, 0)] * x.ndim
+    full = [(0, 0)] * ndim
     for axis, low, high in zip(axes, pads[: len(axes)], pads[len(axes) :], strict=True):
         full[axis] = (low, high)
-    return pad(x, full, fill, node.text("mode", "constant"))
+    return full
 
 
 def _expand(node: Node) -> Tensor:

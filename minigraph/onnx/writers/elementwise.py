@@ -7,26 +7,25 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from minigraph.ir.constant import Constant, Full
-from minigraph.ir.graph import Node
 from minigraph.ir.op import Op
-from minigraph.onnx.writers.writer import Rule, Writer
+from minigraph.onnx.writers.writer import OurNode, Rule, Writer
 from minigraph.ops import activation, control, elementary, elementwise, matmul, softmax
 
 
 def named(op_type: str) -> Rule:
     """The ONNX op of the same meaning and without attributes."""
 
-    def rule(writer: Writer, node: Node, inputs: Sequence[str]) -> Sequence[str]:
+    def rule(writer: Writer, node: OurNode, inputs: Sequence[str]) -> Sequence[str]:
         return [writer.one(op_type, *inputs)]
 
     return rule
 
 
-def _constant(writer: Writer, node: Node, inputs: Sequence[str]) -> Sequence[str]:
+def _constant(writer: Writer, node: OurNode, inputs: Sequence[str]) -> Sequence[str]:
     return [writer.constant(writer.graph.constants[node.op.digest], node.name)]
 
 
-def _full(writer: Writer, node: Node, inputs: Sequence[str]) -> Sequence[str]:
+def _full(writer: Writer, node: OurNode, inputs: Sequence[str]) -> Sequence[str]:
     op, spec = node.op, node.outputs[0].spec
     if spec.size <= 1:
         return [writer.constant(np.full(spec.shape, op.value, spec.dtype.numpy), node.name)]
@@ -34,24 +33,24 @@ def _full(writer: Writer, node: Node, inputs: Sequence[str]) -> Sequence[str]:
     return [writer.one("Expand", scalar, writer.integers(spec.shape))]
 
 
-def _not_equal(writer: Writer, node: Node, inputs: Sequence[str]) -> Sequence[str]:
+def _not_equal(writer: Writer, node: OurNode, inputs: Sequence[str]) -> Sequence[str]:
     return [writer.one("Not", writer.one("Equal", *inputs))]
 
 
-def _leaky_relu(writer: Writer, node: Node, inputs: Sequence[str]) -> Sequence[str]:
+def _leaky_relu(writer: Writer, node: OurNode, inputs: Sequence[str]) -> Sequence[str]:
     return [writer.one("LeakyRelu", *inputs, alpha=node.op.slope)]
 
 
-def _cast(writer: Writer, node: Node, inputs: Sequence[str]) -> Sequence[str]:
+def _cast(writer: Writer, node: OurNode, inputs: Sequence[str]) -> Sequence[str]:
     return [writer.cast(inputs[0], node.op.dtype)]
 
 
-def _power(writer: Writer, node: Node, inputs: Sequence[str]) -> Sequence[str]:
+def _power(writer: Writer, node: OurNode, inputs: Sequence[str]) -> Sequence[str]:
     exponent = writer.scalar(node.op.exponent, node.inputs[0].spec.dtype)
     return [writer.one("Pow", inputs[0], exponent)]
 
 
-def _clip(writer: Writer, node: Node, inputs: Sequence[str]) -> Sequence[str]:
+def _clip(writer: Writer, node: OurNode, inputs: Sequence[str]) -> Sequence[str]:
     dtype = node.inputs[0].spec.dtype
     bounds = [
         "" if bound is None else writer.scalar(bound, dtype)
@@ -60,30 +59,30 @@ def _clip(writer: Writer, node: Node, inputs: Sequence[str]) -> Sequence[str]:
     return [writer.one("Clip", inputs[0], *bounds)]
 
 
-def _elu(writer: Writer, node: Node, inputs: Sequence[str]) -> Sequence[str]:
+def _elu(writer: Writer, node: OurNode, inputs: Sequence[str]) -> Sequence[str]:
     return [writer.one("Elu", *inputs, alpha=node.op.alpha)]
 
 
-def _softplus(writer: Writer, node: Node, inputs: Sequence[str]) -> Sequence[str]:
+def _softplus(writer: Writer, node: OurNode, inputs: Sequence[str]) -> Sequence[str]:
     if node.op.beta == 1.0:
         return [writer.one("Softplus", *inputs)]
     beta = writer.scalar(node.op.beta, node.inputs[0].spec.dtype)
     return [writer.one("Div", writer.one("Softplus", writer.one("Mul", inputs[0], beta)), beta)]
 
 
-def _silu(writer: Writer, node: Node, inputs: Sequence[str]) -> Sequence[str]:
+def _silu(writer: Writer, node: OurNode, inputs: Sequence[str]) -> Sequence[str]:
     return [writer.one("Mul", inputs[0], writer.one("Sigmoid", inputs[0]))]
 
 
-def _gelu(writer: Writer, node: Node, inputs: Sequence[str]) -> Sequence[str]:
+def _gelu(writer: Writer, node: OurNode, inputs: Sequence[str]) -> Sequence[str]:
     return [writer.one("Gelu", *inputs, approximate=node.op.approximate)]
 
 
-def _along_axis(writer: Writer, node: Node, inputs: Sequence[str]) -> Sequence[str]:
+def _along_axis(writer: Writer, node: OurNode, inputs: Sequence[str]) -> Sequence[str]:
     return [writer.one(type(node.op).__name__, *inputs, axis=node.op.axis)]
 
 
-def _matmul(writer: Writer, node: Node, inputs: Sequence[str]) -> Sequence[str]:
+def _matmul(writer: Writer, node: OurNode, inputs: Sequence[str]) -> Sequence[str]:
     op = node.op
     if all(value.spec.ndim == 2 for value in node.inputs) and (op.transpose_a or op.transpose_b):
         flags = {"transA": int(op.transpose_a), "transB": int(op.transpose_b)}

@@ -6,16 +6,15 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from minigraph.ir.graph import Node
 from minigraph.ir.op import Op
 from minigraph.ir.spec import DType
-from minigraph.onnx.writers.writer import Rule, Writer
+from minigraph.onnx.writers.writer import OurNode, Rule, Writer
 from minigraph.ops import broadcast, indexing, pad_modes, reduce, shape
 
 _FIRST, _LAST = -(2**63), 2**63 - 1
 
 
-def _reshape(writer: Writer, node: Node, inputs: Sequence[str]) -> Sequence[str]:
+def _reshape(writer: Writer, node: OurNode, inputs: Sequence[str]) -> Sequence[str]:
     """An axis that keeps its size is written as 0, copy it: then the batch size may change."""
     before, wanted = node.inputs[0].spec.shape, list(node.op.shape)
     if 0 in node.outputs[0].spec.shape:
@@ -27,7 +26,7 @@ def _reshape(writer: Writer, node: Node, inputs: Sequence[str]) -> Sequence[str]
     return [writer.one("Reshape", inputs[0], writer.integers(wanted))]
 
 
-def _expand(writer: Writer, node: Node, inputs: Sequence[str]) -> Sequence[str]:
+def _expand(writer: Writer, node: OurNode, inputs: Sequence[str]) -> Sequence[str]:
     """An axis that keeps its size is written as 1, which broadcasts to it."""
     before, wanted = node.inputs[0].spec.shape, list(node.op.shape)
     lead = len(wanted) - len(before)
@@ -38,7 +37,7 @@ def _expand(writer: Writer, node: Node, inputs: Sequence[str]) -> Sequence[str]:
     return [writer.one("Expand", inputs[0], writer.integers(sizes))]
 
 
-def _flatten(writer: Writer, node: Node, inputs: Sequence[str]) -> Sequence[str]:
+def _flatten(writer: Writer, node: OurNode, inputs: Sequence[str]) -> Sequence[str]:
     if node.op.start_axis == 1:
         return [writer.one("Flatten", inputs[0], axis=1)]
     sizes = [0] * node.op.start_axis + [-1]
@@ -48,7 +47,7 @@ def _flatten(writer: Writer, node: Node, inputs: Sequence[str]) -> Sequence[str]
 def _with_axes(op_type: str) -> Rule:
     """Ops whose axes are an input."""
 
-    def rule(writer: Writer, node: Node, inputs: Sequence[str]) -> Sequence[str]:
+    def rule(writer: Writer, node: OurNode, inputs: Sequence[str]) -> Sequence[str]:
         if not node.op.axes:
             return [writer.one("Identity", inputs[0])]
         return [writer.one(op_type, inputs[0], writer.integers(node.op.axes))]
@@ -57,7 +56,7 @@ def _with_axes(op_type: str) -> Rule:
 
 
 def _reduction(op_type: str) -> Rule:
-    def rule(writer: Writer, node: Node, inputs: Sequence[str]) -> Sequence[str]:
+    def rule(writer: Writer, node: OurNode, inputs: Sequence[str]) -> Sequence[str]:
         op, keepdims = node.op, int(node.op.keepdims)
         if op.axes == ():
             return [writer.one("Identity", inputs[0])]
@@ -72,36 +71,36 @@ def _reduction(op_type: str) -> Rule:
 
 
 def _arg(op_type: str) -> Rule:
-    def rule(writer: Writer, node: Node, inputs: Sequence[str]) -> Sequence[str]:
+    def rule(writer: Writer, node: OurNode, inputs: Sequence[str]) -> Sequence[str]:
         keepdims = int(node.op.keepdims)
         return [writer.one(op_type, *inputs, axis=node.op.axis, keepdims=keepdims)]
 
     return rule
 
 
-def _cumsum(writer: Writer, node: Node, inputs: Sequence[str]) -> Sequence[str]:
+def _cumsum(writer: Writer, node: OurNode, inputs: Sequence[str]) -> Sequence[str]:
     axis = writer.constant(np.array(node.op.axis, np.int64))
     return [writer.one("CumSum", inputs[0], axis, reverse=int(node.op.reverse))]
 
 
-def _count(writer: Writer, node: Node, inputs: Sequence[str]) -> Sequence[str]:
+def _count(writer: Writer, node: OurNode, inputs: Sequence[str]) -> Sequence[str]:
     return [writer.scalar(node.op.value(node.inputs[0].spec), node.op.dtype)]
 
 
-def _transpose(writer: Writer, node: Node, inputs: Sequence[str]) -> Sequence[str]:
+def _transpose(writer: Writer, node: OurNode, inputs: Sequence[str]) -> Sequence[str]:
     return [writer.one("Transpose", *inputs, perm=list(node.op.permutation))]
 
 
-def _concat(writer: Writer, node: Node, inputs: Sequence[str]) -> Sequence[str]:
+def _concat(writer: Writer, node: OurNode, inputs: Sequence[str]) -> Sequence[str]:
     return [writer.one("Concat", *inputs, axis=node.op.axis)]
 
 
-def _split(writer: Writer, node: Node, inputs: Sequence[str]) -> Sequence[str]:
+def _split(writer: Writer, node: OurNode, inputs: Sequence[str]) -> Sequence[str]:
     sizes = writer.integers(node.op.sizes)
     return writer.node("Split", [inputs[0], sizes], len(node.op.sizes), axis=node.op.axis)
 
 
-def _slice(writer: Writer, node: Node, inputs: Sequence[str]) -> Sequence[str]:
+def _slice(writer: Writer, node: OurNode, inputs: Sequence[str]) -> Sequence[str]:
     parts = [(axis, *part) for axis, part in enumerate(node.op.slices) if any(
         bound is not None for bound in part)]  # fmt: skip
     if not parts:
@@ -116,13 +115,13 @@ def _slice(writer: Writer, node: Node, inputs: Sequence[str]) -> Sequence[str]:
     return [writer.one("Slice", inputs[0], *map(writer.integers, bounds))]
 
 
-def _flip(writer: Writer, node: Node, inputs: Sequence[str]) -> Sequence[str]:
+def _flip(writer: Writer, node: OurNode, inputs: Sequence[str]) -> Sequence[str]:
     axes = [axis % node.inputs[0].spec.ndim for axis in node.op.axes]
     bounds = ([-1] * len(axes), [_FIRST] * len(axes), axes, [-1] * len(axes))
     return [writer.one("Slice", inputs[0], *map(writer.integers, bounds))]
 
 
-def _pad(writer: Writer, node: Node, inputs: Sequence[str]) -> Sequence[str]:
+def _pad(writer: Writer, node: OurNode, inputs: Sequence[str]) -> Sequence[str]:
     op, x = node.op, inputs[0]
     fill = writer.scalar(op.value, node.inputs[0].spec.dtype)
     sizes = list(node.inputs[0].spec.shape)
@@ -147,7 +146,7 @@ def _spread(writer: Writer, x: str, sizes: list[int], axis: int, between: int, f
     return writer.one("Slice", x, *map(writer.integers, ([0], [sizes[axis]], [axis])))
 
 
-def _pad_axis(writer: Writer, node: Node, inputs: Sequence[str]) -> Sequence[str]:
+def _pad_axis(writer: Writer, node: OurNode, inputs: Sequence[str]) -> Sequence[str]:
     op = node.op
     mode = {"replicate": "edge", "circular": "wrap"}.get(op.mode, op.mode)
     pads, axes = writer.integers([op.low, op.high]), writer.integers([op.axis])
@@ -159,20 +158,20 @@ def _indices(writer: Writer, name: str, dtype: DType) -> str:
 
 
 def _gather(op_type: str) -> Rule:
-    def rule(writer: Writer, node: Node, inputs: Sequence[str]) -> Sequence[str]:
+    def rule(writer: Writer, node: OurNode, inputs: Sequence[str]) -> Sequence[str]:
         indices = _indices(writer, inputs[1], node.inputs[1].spec.dtype)
         return [writer.one(op_type, inputs[0], indices, axis=node.op.axis)]
 
     return rule
 
 
-def _scatter_add(writer: Writer, node: Node, inputs: Sequence[str]) -> Sequence[str]:
+def _scatter_add(writer: Writer, node: OurNode, inputs: Sequence[str]) -> Sequence[str]:
     indices = _indices(writer, inputs[1], node.inputs[1].spec.dtype)
     attributes = {"axis": node.op.axis, "reduction": "add"}
     return [writer.one("ScatterElements", inputs[0], indices, inputs[2], **attributes)]
 
 
-def _one_hot(writer: Writer, node: Node, inputs: Sequence[str]) -> Sequence[str]:
+def _one_hot(writer: Writer, node: OurNode, inputs: Sequence[str]) -> Sequence[str]:
     """Compared with 0, 1, ...: a label that is no class gives zeros (ONNX's OneHot wraps)."""
     op, labels = node.op, node.inputs[0].spec
     axis = op.axis % (labels.ndim + 1)

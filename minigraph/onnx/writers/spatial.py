@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 
 from minigraph.ir.errors import UnsupportedError
-from minigraph.ir.graph import Node
 from minigraph.ir.op import Op
 from minigraph.ir.spec import DType
-from minigraph.onnx.writers.writer import Rule, Writer
+from minigraph.onnx.writers.writer import OurNode, Rule, Writer
 from minigraph.ops import conv, local_response, norm, pool, resize, unfold, unpool
 
 _AUTO = {"same": "SAME_UPPER", "same_lower": "SAME_LOWER"}
@@ -25,7 +24,7 @@ def _padding(padding: Any) -> dict[str, Any]:
     return {"pads": [top, left, bottom, right]}
 
 
-def _conv(writer: Writer, node: Node, inputs: Sequence[str]) -> Sequence[str]:
+def _conv(writer: Writer, node: OurNode, inputs: Sequence[str]) -> Sequence[str]:
     op = node.op
     return [
         writer.one(
@@ -36,7 +35,7 @@ def _conv(writer: Writer, node: Node, inputs: Sequence[str]) -> Sequence[str]:
     ]  # fmt: skip
 
 
-def _conv_transpose(writer: Writer, node: Node, inputs: Sequence[str]) -> Sequence[str]:
+def _conv_transpose(writer: Writer, node: OurNode, inputs: Sequence[str]) -> Sequence[str]:
     op = node.op
     return [
         writer.one(
@@ -54,13 +53,13 @@ def _window(op: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _max_pool(writer: Writer, node: Node, inputs: Sequence[str]) -> Sequence[str]:
+def _max_pool(writer: Writer, node: OurNode, inputs: Sequence[str]) -> Sequence[str]:
     if writer.graph.users.get(node.outputs[1]) or node.outputs[1] in writer.graph.results:
         raise UnsupportedError("Expected no use of the positions within windows, got one")
     return [writer.one("MaxPool", *inputs, **_window(node.op)), ""]
 
 
-def _max_pool_with_positions(writer: Writer, node: Node, inputs: Sequence[str]) -> Sequence[str]:
+def _max_pool_with_positions(writer: Writer, node: OurNode, inputs: Sequence[str]) -> Sequence[str]:
     """ONNX counts over (N,C,H,W): the rest by H W is the position in the map."""
     height, width = node.inputs[0].spec.shape[2:]
     y, flat = writer.node("MaxPool", inputs, 2, **_window(node.op))
@@ -68,7 +67,7 @@ def _max_pool_with_positions(writer: Writer, node: Node, inputs: Sequence[str]) 
     return [y, writer.one("Mod", flat, size)]
 
 
-def _max_unpool(writer: Writer, node: Node, inputs: Sequence[str]) -> Sequence[str]:
+def _max_unpool(writer: Writer, node: OurNode, inputs: Sequence[str]) -> Sequence[str]:
     """Scattered into zeros of any batch size: MaxUnpool's positions count over the batch."""
     height, width = node.op.output_size
     x, positions = (writer.one("Reshape", n, writer.integers([0, 0, -1])) for n in inputs)
@@ -79,7 +78,7 @@ def _max_unpool(writer: Writer, node: Node, inputs: Sequence[str]) -> Sequence[s
     return [writer.one("Reshape", y, writer.integers([0, 0, height, width]))]
 
 
-def _average_pool(writer: Writer, node: Node, inputs: Sequence[str]) -> Sequence[str]:
+def _average_pool(writer: Writer, node: OurNode, inputs: Sequence[str]) -> Sequence[str]:
     op = node.op
     if op.divisor is None:
         counted = int(op.count_include_pad)
@@ -91,7 +90,7 @@ def _average_pool(writer: Writer, node: Node, inputs: Sequence[str]) -> Sequence
     return [writer.one("Mul", mean, writer.scalar(factor, node.inputs[0].spec.dtype))]
 
 
-def _fold(writer: Writer, node: Node, inputs: Sequence[str]) -> Sequence[str]:
+def _fold(writer: Writer, node: OurNode, inputs: Sequence[str]) -> Sequence[str]:
     op, image = node.op, node.outputs[0].spec.shape
     (top, bottom), (left, right) = op.explicit_padding(image[2:])
     sizes = writer.integers(image[2:]), writer.integers(op.kernel)
@@ -103,7 +102,7 @@ def _fold(writer: Writer, node: Node, inputs: Sequence[str]) -> Sequence[str]:
     ]  # fmt: skip
 
 
-def _resize(writer: Writer, node: Node, inputs: Sequence[str]) -> Sequence[str]:
+def _resize(writer: Writer, node: OurNode, inputs: Sequence[str]) -> Sequence[str]:
     op, spec = node.op, node.inputs[0].spec
     attributes: dict[str, Any] = {
         "mode": "linear" if op.mode == "bilinear" else "nearest",
@@ -120,7 +119,7 @@ def _resize(writer: Writer, node: Node, inputs: Sequence[str]) -> Sequence[str]:
     return [writer.one("Resize", inputs[0], *how, **attributes)]
 
 
-def _adaptive_mean(writer: Writer, node: Node, inputs: Sequence[str]) -> Sequence[str]:
+def _adaptive_mean(writer: Writer, node: OurNode, inputs: Sequence[str]) -> Sequence[str]:
     """A product with the matrix of the means: its columns, or its rows, are the windows."""
     op, spec = node.op, node.inputs[0].spec
     if op.outputs == 1:
@@ -137,14 +136,14 @@ def _adaptive_mean(writer: Writer, node: Node, inputs: Sequence[str]) -> Sequenc
     raise UnsupportedError(f"Expected means along the last two axes, got axis {op.axis}")
 
 
-def _channel_moments(writer: Writer, node: Node, inputs: Sequence[str]) -> Sequence[str]:
+def _channel_moments(writer: Writer, node: OurNode, inputs: Sequence[str]) -> Sequence[str]:
     spec = node.inputs[0].spec
     axes = writer.integers([axis for axis in range(spec.ndim) if axis != 1])
     mean, variance = _moments(writer, node, inputs[0], axes)
     return [writer.one("Squeeze", moment, axes) for moment in (mean, variance)]
 
 
-def _group_moments(writer: Writer, node: Node, inputs: Sequence[str]) -> Sequence[str]:
+def _group_moments(writer: Writer, node: OurNode, inputs: Sequence[str]) -> Sequence[str]:
     """Groups as an axis of their own; each channel then gets its group's moments."""
     spec, groups = node.inputs[0].spec, node.op.groups
     x = writer.one("Reshape", inputs[0], writer.integers([0, groups, -1]))
@@ -154,7 +153,7 @@ def _group_moments(writer: Writer, node: Node, inputs: Sequence[str]) -> Sequenc
     return [writer.one("Reshape", writer.one("Expand", moment, each), shape) for moment in moments]
 
 
-def _moments(writer: Writer, node: Node, x: str, axes: str) -> tuple[str, str]:
+def _moments(writer: Writer, node: OurNode, x: str, axes: str) -> tuple[str, str]:
     wide, dtype = node.inputs[0].spec.dtype.accumulator, node.inputs[0].spec.dtype
     x = x if dtype is wide else writer.cast(x, wide)
     mean = writer.one("ReduceMean", x, axes, keepdims=1)
@@ -163,7 +162,7 @@ def _moments(writer: Writer, node: Node, x: str, axes: str) -> tuple[str, str]:
     return mean, writer.one("ReduceMean", square, axes, keepdims=1)
 
 
-def _channel_window_sum(writer: Writer, node: Node, inputs: Sequence[str]) -> Sequence[str]:
+def _channel_window_sum(writer: Writer, node: OurNode, inputs: Sequence[str]) -> Sequence[str]:
     """A 1x1 convolution whose weight is 1 in a band about the diagonal."""
     spec, op = node.inputs[0].spec, node.op
     if spec.ndim != 4:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from minigraph.ir.constant import content_hash
-from minigraph.ir.graph import Graph, Node
+from minigraph.ir.graph import Graph, Value
 from minigraph.ir.spec import DType
 from minigraph.onnx.dtypes import code_of
 from minigraph.onnx.library import onnx_library
@@ -76,5 +76,18 @@ class Writer:
         return candidate
 
 
-Rule = Callable[[Writer, Node, Sequence[str]], Sequence[str]]
+class OurNode(Protocol):
+    """A node of our graph; its rule knows which attributes the op has."""
+
+    @property
+    def op(self) -> Any: ...
+    @property
+    def inputs(self) -> tuple[Value, ...]: ...
+    @property
+    def outputs(self) -> tuple[Value, ...]: ...
+    @property
+    def name(self) -> str: ...
+
+
+Rule = Callable[[Writer, OurNode, Sequence[str]], Sequence[str]]
 """From a node of ours and the ONNX names of its inputs to the ONNX names of its outputs."""
