@@ -352,10 +352,10 @@ def dropout(x: Tensor, rate: float = 0.5, *, name: str | None = None) -> Tensor:
     """
     with _layer(x, name, "dropout"):
         stream = random.stream_of(x.builder.scope_name)
-        return when_training(random.dropout(x, rate, _random_key(x), stream), x)
+        return when_training(random.dropout(x, rate, random_key(x), stream), x)
 
 
-def _random_key(x: Tensor) -> Tensor:
+def random_key(x: Tensor) -> Tensor:
     """The graph's key; the first use makes it and counts its step up with every training step."""
     builder = x.builder
     key = builder.existing_state("random.key")

@@ -26,7 +26,9 @@ CORE = {
     "profile", "receptive_field", "replay", "schedule", "schedules", "serialization", "state",
     "testing", "whole_file", "windows",
 }  # fmt: skip
-PRACTICAL = {"training", "data", "report", "cli", "metrics", "model_card", "prediction"}
+PRACTICAL = {
+    "training", "data", "report", "cli", "metrics", "model_card", "prediction", "onnx",
+}  # fmt: skip
 LAYERS = [
     {"ir", "whole_file", "display"},
     {"ops"},

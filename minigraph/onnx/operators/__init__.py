@@ -1,0 +1,1 @@
+"""One converter for each ONNX op type, by family."""

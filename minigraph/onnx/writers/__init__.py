@@ -1,0 +1,1 @@
+"""One rule for each of our ops: the ONNX nodes that say the same, by family."""
