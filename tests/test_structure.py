@@ -26,7 +26,16 @@ CORE = {
     "profile", "receptive_field", "replay", "schedule", "schedules", "serialization", "state",
     "summary", "testing", "whole_file", "windows",
 }  # fmt: skip
-PRACTICAL = {"training", "data", "report", "cli", "metrics", "model_card", "prediction"}
+PRACTICAL = {
+    "training",
+    "data",
+    "report",
+    "cli",
+    "metrics",
+    "model_card",
+    "prediction",
+    "pretrained",
+}
 LAYERS = [
     {"ir", "whole_file", "display"},
     {"ops"},

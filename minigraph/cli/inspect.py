@@ -74,7 +74,8 @@ def _open(
     batch = recipe.settings["batch_size"]
     shape = image_shape(image) if image else (batch, *recipe.image)
     built = network(model, classes, base=recipe.settings.get("base"),
-                    depth=recipe.settings.get("depth"), batch_norm=False)  # fmt: skip
+                    depth=recipe.settings.get("depth"),
+                    batch_norm=recipe.settings.get("batch_norm", False))  # fmt: skip
     task = LabelTask(built, [0.0] * shape[1], [1.0] * shape[1], 255)
     label: tuple[int, ...] = (shape[0], *shape[2:]) if recipe.segmentation else (shape[0],)
     specs = {"image": (shape, "float32"), "label": (label, "int32")}

@@ -66,14 +66,15 @@ _CLASSIFIER = {"epochs": 3, "batch_size": 64}
 _DEEP = {**_CLASSIFIER, "base": 8}
 _SEGMENTATION = {"data": SHAPES, "epochs": 6, "batch_size": 8, "learning_rate": 3e-3, "base": 8}
 _UNET = {**_SEGMENTATION, "depth": 3}
-_ON_64 = {**_SEGMENTATION, "size": "64x64"}
+_DEEP_SEGMENTATION = {**_SEGMENTATION, "batch_norm": True}  # from a random start
+_ON_64 = {**_DEEP_SEGMENTATION, "size": "64x64"}
 
 _IMAGENET = Paper((3, 224, 224), 1000)
 _VOC = Paper((3, 512, 512), 21)
 
 
 def _vgg(layers: int) -> Recipe:
-    settings = {**_DEEP, "learning_rate": 3e-4, "size": "32x32"}
+    settings = {**_DEEP, "batch_norm": True, "size": "32x32"}
     return Recipe(
         partial(vgg, layers=layers), f"VGG-{layers}", False, settings, (1, 32, 32), _IMAGENET
     )
@@ -98,7 +99,7 @@ RECIPES: dict[str, Recipe] = {
         Paper((3, 360, 480), 11),
     ),
     "dilated": Recipe(
-        dilated, "dilated VGG-16 and context module", True, _SEGMENTATION, (3, 48, 48), _VOC
+        dilated, "dilated VGG-16 and context module", True, _DEEP_SEGMENTATION, (3, 48, 48), _VOC
     ),
     "small-classifier": Recipe(
         small_classifier, "three convolutions, two dense layers; for Fashion-MNIST", False,
