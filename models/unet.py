@@ -79,10 +79,11 @@ def _check_valid(image: Tensor, depth: int) -> None:
     """Maps must be even before each pooling, and some must be left at the end.
 
     A level makes (h - 4) / 2 of h, and so (h + 4) / 2 of h + 4: it is halved ``depth`` times. On
-    the way back h becomes 2 h - 4. Together ``12 * scale - 8`` are lost.
+    the way back h becomes 2 h - 4. Together ``12 * scale - 8`` are lost, and something is left of
+    ``scale k - 4`` where ``k > 12 - 4 / scale``.
     """
     scale = 2**depth
-    least = 12 * scale - 4  # the first of the form scale k - 4 of which more than nothing is left
+    least = scale * ((12 * scale - 4) // scale + 1) - 4
     for size in image.shape[2:]:
         if (size + 4) % scale or size < least:
             below = max((size + 4) // scale * scale - 4, least)

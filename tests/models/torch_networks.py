@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -150,3 +153,95 @@ def randomise(module: nn.Module, seed: int = 0) -> nn.Module:
 def _is_scale(name: str, module: nn.Module) -> bool:
     owner, _, last = name.rpartition(".")
     return last == "weight" and isinstance(module.get_submodule(owner), nn.BatchNorm2d)
+
+
+def of(state: Mapping[str, np.ndarray]) -> Callable[[str], torch.Tensor]:
+    """The variables of a minigraph state as tensors, by name."""
+    return lambda name: torch.from_numpy(state[name])
+
+
+def convolve(w: Callable, x: torch.Tensor, name: str, **geometry) -> torch.Tensor:
+    return F.conv2d(x, w(f"{name}.weight"), w(f"{name}.bias"), **geometry)
+
+
+def normalise(w: Callable, x: torch.Tensor, name: str) -> torch.Tensor:
+    parts = (w(f"{name}.{part}") for part in ("running_mean", "running_var", "weight", "bias"))
+    return F.batch_norm(x, *parts)
+
+
+COUNTS = (2, 2, 3, 3, 3)
+
+
+def stage(w: Callable, x: torch.Tensor, number: int, norm: bool = False, dilation: int = 1):
+    for i in range(1, COUNTS[number - 1] + 1):
+        x = convolve(w, x, f"conv{number}_{i}", padding=dilation, dilation=dilation)
+        x = F.relu(normalise(w, x, f"norm{number}_{i}") if norm else x)
+    return x
+
+
+def fcn(w: Callable, x: torch.Tensor, stride: int) -> torch.Tensor:
+    pools = {}
+    for number in range(1, 6):
+        x = pools[number] = F.max_pool2d(stage(w, x, number), 2)
+    x = F.relu(convolve(w, x, "fc6", padding=3))
+    x = F.relu(convolve(w, x, "fc7"))
+    x = convolve(w, x, "score")
+    for number in (4, 3)[: {32: 0, 16: 1, 8: 2}[stride]]:
+        x = F.conv_transpose2d(x, w(f"up_pool{number}.weight"), stride=2, padding=1)
+        x = x + convolve(w, pools[number], f"score_pool{number}")
+    # The paper's fixed bilinear kernel, with one plane for each class.
+    size, classes = 2 * stride, x.shape[1]
+    tent = 1 - (torch.arange(size) - (stride - 0.5)).abs() / stride
+    kernel = torch.zeros(classes, classes, size, size)
+    kernel[range(classes), range(classes)] = tent[:, None] * tent
+    return F.conv_transpose2d(x, kernel, stride=stride, padding=stride // 2)
+
+
+def segnet(w: Callable, x: torch.Tensor) -> torch.Tensor:
+    pooled = []
+    for number in range(1, 6):
+        x = stage(w, x, number, norm=True)
+        size = x.shape[2:]
+        x, positions = F.max_pool2d(x, 2, return_indices=True)
+        pooled.append((positions, size))
+    for number in range(5, 0, -1):
+        positions, size = pooled[number - 1]
+        x = F.max_unpool2d(x, positions, 2, output_size=size)
+        for i in range(COUNTS[number - 1], 0, -1):
+            x = convolve(w, x, f"decoder.conv{number}_{i}", padding=1)
+            if (number, i) != (1, 1):
+                x = F.relu(normalise(w, x, f"decoder.norm{number}_{i}"))
+    return x
+
+
+def dilated(w: Callable, x: torch.Tensor) -> torch.Tensor:
+    for number in range(1, 6):
+        x = stage(w, x, number, dilation=2 if number == 5 else 1)
+        x = F.max_pool2d(x, 2) if number < 4 else x
+    x = F.relu(convolve(w, x, "fc6", padding=12, dilation=4))
+    x = convolve(w, F.relu(convolve(w, x, "fc7")), "score")
+    for number, dilation in enumerate((1, 1, 2, 4, 8, 16, 1), 1):
+        x = F.relu(convolve(w, x, f"context.conv{number}", padding=dilation, dilation=dilation))
+    x = convolve(w, x, "context.conv8")
+    return F.interpolate(x, scale_factor=8, mode="bilinear", align_corners=False)
+
+
+def unet(w: Callable, x: torch.Tensor, depth: int, padding: int) -> torch.Tensor:
+    def double(x, name):
+        for number in (1, 2):
+            x = F.relu(convolve(w, x, f"{name}.conv{number}", padding=padding))
+        return x
+
+    skips = []
+    for level in range(1, depth + 1):
+        x = double(x, f"encoder{level}")
+        skips.append(x)
+        x = F.max_pool2d(x, 2)
+    x = double(x, "bottom")
+    for level in range(depth, 0, -1):
+        x = F.conv_transpose2d(x, w(f"up{level}.weight"), w(f"up{level}.bias"), stride=2)
+        skip = skips[level - 1]
+        border = (skip.shape[2] - x.shape[2]) // 2, (skip.shape[3] - x.shape[3]) // 2
+        skip = F.pad(skip, (-border[1], -border[1], -border[0], -border[0]))
+        x = double(torch.cat([skip, x], 1), f"decoder{level}")
+    return convolve(w, x, "head")
