@@ -12,7 +12,7 @@ import numpy as np
 from minigraph.ir.errors import LoadError
 from minigraph.ir.graph import Role
 from minigraph.passes.dense_to_convolution import convert_dense_to_convolution
-from minigraph.pretrained.families import FAMILIES, Family, family_of
+from minigraph.pretrained.families import Family, family_of
 from minigraph.pretrained.files import WeightsFile, open_weights
 from minigraph.state import ModelState
 
@@ -104,10 +104,9 @@ def _plan(path: Path, names: Collection[str], variables: Collection[str], networ
     sources = {name: source for name, source in theirs.items() if source in names}
     own = {name: name for name in variables if name in names}
     if not sources and not own:
-        known = f"a network of {', '.join(FAMILIES)}" if family is None else f"weights of {network}"
         raise LoadError(
-            f"{path}: Expected {known}, got none: the file has {_some(names)}; the model has "
-            f"{_some(variables)}"
+            f"{path}: Expected weights of {network}, got none: the file has {_some(names)}; the "
+            f"model has {_some(variables)}"
         )
     used = set((sources or own).values())
     weights = (n for n in names if not (n.endswith(_COUNTER) or n.startswith(_NOT_WEIGHTS)))
@@ -153,6 +152,8 @@ def _is_dense_for(wanted: tuple[int, ...], got: tuple[int, ...]) -> bool:
 def _read(path: Path, file: WeightsFile, source: str, name: str, state: ModelState) -> np.ndarray:
     """An array of a file in the shape and dtype of its variable."""
     spec, array = state.spec(name), file.read(source)
+    if array.dtype.kind in "iub":  # such as the bits of a bfloat16 that minigraph saved
+        raise LoadError(f"{path}: Expected floating numbers in {source!r}, got {array.dtype}")
     if _is_dense_for(spec.shape, array.shape):
         array = convert_dense_to_convolution(array, *spec.shape[1:])
     with np.errstate(over="ignore"):

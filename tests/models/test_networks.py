@@ -70,7 +70,7 @@ def test_published_parameters_and_shapes(
 
 
 def test_segnet_has_vgg_16_twice() -> None:
-    """The decoder mirrors the encoder but for the convolutions where widths change, and the last."""
+    """The decoder mirrors the encoder but where widths change, and in the last convolution."""
     graph = graph_of(segnet, (1, 3, 360, 480))
     norms = 2 * (64 * 2 + 128 * 2 + 256 * 3 + 512 * 6)
     first_biases = (128 - 64) + (256 - 128) + (512 - 256)  # a mirrored one has the other's outputs

@@ -105,9 +105,10 @@ class Block(nn.Module):
         return F.relu(y + self.downsample(x))
 
 
-class ResNet(nn.Module):
-    COUNTS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
+BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 
+
+class ResNet(nn.Module):
     def __init__(self, layers: int, base: int, classes: int, small: bool = False) -> None:
         super().__init__()
         self.small = small
@@ -119,7 +120,7 @@ class ResNet(nn.Module):
         self.bn1 = nn.BatchNorm2d(base)
         expansion = 1 if layers < 50 else 4
         channels = base
-        for stage, count in enumerate(self.COUNTS[layers]):
+        for stage, count in enumerate(BLOCKS[layers]):
             blocks = []
             for number in range(count):
                 stride = 2 if stage and not number else 1
