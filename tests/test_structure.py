@@ -27,15 +27,8 @@ CORE = {
     "summary", "testing", "whole_file", "windows",
 }  # fmt: skip
 PRACTICAL = {
-    "training",
-    "data",
-    "report",
-    "cli",
-    "metrics",
-    "model_card",
-    "prediction",
-    "pretrained",
-}
+    "training", "data", "report", "cli", "metrics", "model_card", "prediction", "pretrained",
+}  # fmt: skip
 LAYERS = [
     {"ir", "whole_file", "display"},
     {"ops"},

@@ -81,6 +81,11 @@ def apply_weights(state: ModelState, path: str | Path, network: str) -> WeightsR
                 f"{path}: Expected shape {list(wanted)} for {name!r} of {network}, got {list(got)} "
                 f"in {source!r}: the file is of another network, or of another width"
             )
+    if not taken:
+        raise LoadError(
+            f"{path}: Expected weights of {network}, got none that fit but for the number of "
+            f"classes: {_some(other_classes)}"
+        )
     arrays = {name: _read(path, file, source, name, state) for name, source in taken.items()}
     for name, array in arrays.items():
         state[name] = array

@@ -206,3 +206,10 @@ def test_weights_of_a_saved_model_go_into_one_with_other_classes(tmp_path: Path)
     assert report.other_classes == ("head.weight", "head.bias")
     assert not (report.left or report.missing)
     np.testing.assert_array_equal(second.state["up1.weight"], first.state["up1.weight"])
+
+
+def test_a_head_of_other_classes_alone_is_nothing_loaded(tmp_path: Path) -> None:
+    exe = compiled(partial(unet, classes=3, base=2, depth=1), noise(1, 3, 8, 8))
+    np.savez(tmp_path / "w.npz", **{"head.bias": np.zeros(9, np.float32)})
+    with pytest.raises(mg.LoadError, match="got none that fit but for the number of classes"):
+        apply_weights(exe.state, tmp_path / "w.npz", "unet")
