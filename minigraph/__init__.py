@@ -133,6 +133,7 @@ from minigraph.optimizers import (
     weights_only,
 )
 from minigraph.schedules import Cosine, OneCycle, Polynomial, StepDecay, WarmUp
+from minigraph.summary import summary
 
 __version__ = "0.1.0"
 
@@ -275,6 +276,7 @@ __all__ = [
     "squeeze",
     "standard_deviation",
     "stop_gradient",
+    "summary",
     "take_along_axis",
     "tanh",
     "transpose",

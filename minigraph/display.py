@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from minigraph.metrics import ConfusionMatrix
     from minigraph.profile import Profile
     from minigraph.state import ModelState
+    from minigraph.summary import Summary
 
 MOST_ROWS = 200
 """Longer tables are cut here, and say so."""
@@ -170,6 +171,12 @@ def scores_html(matrix: ConfusionMatrix) -> str:
     head = ("class", "places", "share of truth %", "accuracy %", "IoU %")
     total = f"accuracy {percent(matrix.accuracy)} % of {matrix.counted:,} places"
     return _whole(f"{table(head, rows, {1, 2, 3, 4})}<p>{escape(total)}</p>")
+
+
+def summary_html(summary: Summary, head: Sequence[str], numbers: Collection[int]) -> str:
+    """A row for each layer; the totals below."""
+    rows = _cut(head, summary.rows(), "summary.layers", numbers)
+    return _whole(f"{rows}<p>{escape(summary.totals())}</p>")
 
 
 def percent(share: float) -> str:

@@ -129,6 +129,23 @@ class Bilinear:
 
 
 @dataclass(frozen=True)
+class Identity:
+    """A convolution's weight (K,C,R,S) that passes map ``i`` on as map ``i``; torch's ``dirac_``.
+
+    One at the centre of an odd kernel for the first ``min(K, C)`` maps, else zero (Yu and Koltun
+    2016, arXiv:1511.07122, eq. 4). Raises SpecError for an even kernel, which has no centre.
+    """
+
+    def __call__(self, spec: TensorSpec, generator: np.random.Generator) -> np.ndarray:
+        if spec.ndim != 4 or not (spec.shape[2] % 2 and spec.shape[3] % 2):
+            raise SpecError(f"Expected a weight (K,C,R,S) with odd R and S, got {spec}")
+        weight = np.zeros(spec.shape, spec.dtype.numpy)
+        maps = np.arange(min(spec.shape[:2]))
+        weight[maps, maps, spec.shape[2] // 2, spec.shape[3] // 2] = 1.0
+        return weight
+
+
+@dataclass(frozen=True)
 class RandomKey:
     """(seed, step) of the counter-based generator: a seed of its own, and step 0."""
 

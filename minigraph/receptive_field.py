@@ -14,7 +14,7 @@ convolutional neural networks".
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
@@ -156,21 +156,42 @@ def trace_axis(graph: Graph, name: str, axis: int) -> AxisTrace:
     return AxisTrace(graph, source, axes, strides, footprints, mixers)
 
 
-def receptive_fields(graph: Graph, name: str) -> dict[str, ReceptiveField]:
-    """Receptive field and stride of every value that depends on the images ``name`` (N,C,H,W)."""
-    vertical, horizontal = (trace_axis(graph, name, axis) for axis in (2, 3))
+def receptive_fields(
+    graph: Graph, name: str, values: Collection[str] | None = None
+) -> dict[str, ReceptiveField]:
+    """Receptive field and stride of every value that depends on the images ``name`` (N,C,H,W).
+
+    ``values`` limits it to values of these names: each takes a walk through the graph.
+    """
+    traces = [trace_axis(graph, name, axis) for axis in (2, 3)]
+    alike = _read_alike(*traces)
     found = {}
     for value in graph.values():
-        if value not in vertical.axes and value not in vertical.mixers:
+        if values is not None and value.name not in values:
             continue
-        sizes = [
-            None if value in t.mixers else t.receptive_field(value) for t in (vertical, horizontal)
-        ]
-        strides = [t.strides.get(value) for t in (vertical, horizontal)]
-        found[value.name] = ReceptiveField(
-            value.name, (sizes[0], sizes[1]), (strides[0], strides[1])
-        )
+        if value not in traces[0].axes and value not in traces[0].mixers:
+            continue
+        height = _size(traces[0], value)
+        width = height if alike else _size(traces[1], value)
+        strides = [trace.strides.get(value) for trace in traces]
+        found[value.name] = ReceptiveField(value.name, (height, width), (strides[0], strides[1]))
     return found
+
+
+def _size(trace: AxisTrace, value: Value) -> int | None:
+    return None if value in trace.mixers else trace.receptive_field(value)
+
+
+def _read_alike(vertical: AxisTrace, horizontal: AxisTrace) -> bool:
+    """Whether all nodes read as much along both axes: square kernels, strides and padding."""
+
+    def reads(trace: AxisTrace) -> list[tuple[object, ...]]:
+        return [
+            (node, *(None if f is None else (f.stride, f.first, f.last) for f in footprints))
+            for node, footprints in trace.footprints.items()
+        ]
+
+    return reads(vertical) == reads(horizontal) and vertical.mixers == horizontal.mixers
 
 
 # ---- nodes

@@ -68,7 +68,7 @@ def load_model(path: str | Path) -> SavedModel:
     from safetensors import SafetensorError, safe_open
 
     path = Path(path)
-    _check_file(path)
+    check_safetensors(path)
     try:
         with safe_open(str(path), framework="numpy") as file:
             metadata = file.metadata() or {}
@@ -143,8 +143,11 @@ def _as_bits(array: np.ndarray) -> np.ndarray:
     return array.view(np.uint16) if array.dtype == DType.BFLOAT16.numpy else array
 
 
-def _check_file(path: Path) -> None:
-    """The header's length field against the file's size, before anything is read."""
+def check_safetensors(path: Path) -> None:
+    """The header's length field against the file's size, before anything is read.
+
+    Raises LoadError.
+    """
     if not path.is_file():
         raise LoadError(f"{path}: Expected a file, got {'a folder' if path.is_dir() else 'none'}")
     size = path.stat().st_size

@@ -24,10 +24,11 @@ CORE = {
     "algorithms", "api", "autodiff", "backend", "compiler", "display", "executable", "explain",
     "initializers", "inputs", "ir", "layers", "lower", "memory", "ops", "optimizers", "passes",
     "profile", "receptive_field", "replay", "schedule", "schedules", "serialization", "state",
-    "testing", "whole_file", "windows",
+    "summary", "testing", "whole_file", "windows",
 }  # fmt: skip
 PRACTICAL = {
-    "training", "data", "report", "cli", "metrics", "model_card", "prediction", "onnx",
+    "training", "data", "report", "cli", "metrics", "model_card", "onnx", "prediction",
+    "pretrained",
 }  # fmt: skip
 LAYERS = [
     {"ir", "whole_file", "display"},
@@ -38,7 +39,7 @@ LAYERS = [
     {"compiler"},
     {"replay", "explain", "profile", "serialization"},
     {"executable"},
-    {"api", "testing"},
+    {"api", "summary", "testing"},
 ]  # fmt: skip
 """From the bottom up: a module imports from its own layer or from below."""
 

@@ -10,6 +10,7 @@ import typer
 
 import minigraph as mg
 from minigraph.cli.console import new_console
+from minigraph.cli.models import image_shape
 from minigraph.cli.recipes import RECIPES, network
 from minigraph.explain import algorithms_text, memory_text, passes_text
 from minigraph.optimizers import optimizer_from_name
@@ -67,12 +68,14 @@ def _open(
                 f"Expected a saved model or one of {', '.join(RECIPES)}, got {model!r}: "
                 "there is no such file"
             )
-        inputs = {"image": (_shape(image), "float32")} if image else None
+        inputs = {"image": (image_shape(image), "float32")} if image else None
         return mg.load(path, optimizer=optimizer, inputs=inputs, backend=backend, threads=threads)
     recipe = RECIPES[model]
-    shape = _shape(image or ("8x3x48x48" if recipe.segmentation else "64x1x28x28"))
+    batch = recipe.settings["batch_size"]
+    shape = image_shape(image) if image else (batch, *recipe.image)
     built = network(model, classes, base=recipe.settings.get("base"),
-                    depth=recipe.settings.get("depth"), batch_norm=False)  # fmt: skip
+                    depth=recipe.settings.get("depth"),
+                    batch_norm=recipe.settings.get("batch_norm", False))  # fmt: skip
     task = LabelTask(built, [0.0] * shape[1], [1.0] * shape[1], 255)
     label: tuple[int, ...] = (shape[0], *shape[2:]) if recipe.segmentation else (shape[0],)
     specs = {"image": (shape, "float32"), "label": (label, "int32")}
@@ -88,11 +91,3 @@ def _noise(executable: mg.Executable) -> dict[str, np.ndarray]:
         name: generator.random(spec.shape).astype(spec.dtype.numpy)
         for name, spec in executable.inputs.items()
     }
-
-
-def _shape(text: str) -> tuple[int, int, int, int]:
-    parts = text.split("x")
-    if len(parts) != 4 or not all(part.isdigit() and int(part) for part in parts):
-        raise ValueError(f"Expected --image NxCxHxW such as 8x3x48x48, got {text!r}")
-    n, c, h, w = map(int, parts)
-    return n, c, h, w

@@ -1,54 +1,102 @@
-"""``minigraph models``: the networks that can be trained by name."""
+"""``minigraph models``: the networks that can be trained by name, and what is in one."""
 
 from __future__ import annotations
 
-import inspect
+from collections.abc import Callable
+from functools import partial
+from typing import Annotated
 
+import typer
 from rich.console import Console
 from rich.table import Table
 
-from minigraph.cli.recipes import RECIPES, Recipe, network
+import minigraph as mg
+from minigraph import Tensor
+from minigraph.cli.recipes import RECIPES, network
 from minigraph.compiler import build_graph
 from minigraph.ir.graph import Role
 from minigraph.ir.spec import TensorSpec
 
+_PARAMETERS = (Role.PARAMETER, Role.FROZEN)
 
-def models() -> None:
-    """List the networks that train, inspect and predict know by name.
 
-    Parameters are counted for 10 classes and the network's own defaults. A network of your own is
-    a function: see docs/models.md.
+def models(
+    name: Annotated[str | None, typer.Argument(help="A network, to see its layers.")] = None,
+    image: Annotated[
+        str | None, typer.Option(help="Images as NxCxHxW (default: the paper's).")
+    ] = None,
+    classes: Annotated[
+        int | None, typer.Option(min=1, help="Number of classes (default: the paper's).")
+    ] = None,
+    base: Annotated[
+        int | None, typer.Option(min=1, help="Channels of the first level.")
+    ] = None,
+    depth: Annotated[int | None, typer.Option(min=1, help="Number of poolings.")] = None,
+    batch_norm: Annotated[
+        bool, typer.Option("--batch-norm", help="Normalise each convolution.")
+    ] = False,
+) -> None:  # fmt: skip
+    """List the networks that train, inspect and predict know by name, or show one's layers.
+
+    Everything is as in the network's paper where no option says otherwise: parameters are counted
+    for its size and classes. A network of your own is a function: see docs/models.md.
+
+    Examples:
+
+      minigraph models
+
+      minigraph models unet --image 1x3x48x48 --base 8 --depth 3
     """
-    console = Console()
+    console = Console(soft_wrap=True, highlight=False)
+    if name is None:
+        if (image, classes, base, depth, batch_norm) != (None, None, None, None, False):
+            raise ValueError("Expected options beside the name of a network, got no name")
+        console.print(_list())
+        console.print("\nminigraph models NAME; minigraph train NAME; minigraph inspect NAME")
+        return
+    if name not in RECIPES:
+        raise ValueError(f"Expected a network of {', '.join(RECIPES)}, got {name!r}")
+    paper = RECIPES[name].paper
+    built = network(name, classes or paper.classes, base=base, depth=depth, batch_norm=batch_norm)
+    if image is None:
+        shape, built = (1, *paper.image), partial(built, **paper.options)
+    else:
+        shape = image_shape(image)
+    table = mg.summary(_logits(built), {"image": TensorSpec(shape, mg.DType.FLOAT32)})
+    console.print(str(table), markup=False)
+
+
+def image_shape(text: str) -> tuple[int, int, int, int]:
+    """``NxCxHxW`` as numbers. Raises ValueError."""
+    parts = text.split("x")
+    if len(parts) != 4 or not all(part.isdecimal() and int(part) for part in parts):
+        raise ValueError(f"Expected --image NxCxHxW such as 8x3x48x48, got {text!r}")
+    n, c, h, w = map(int, parts)
+    return n, c, h, w
+
+
+def _list() -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("name", "what", "image", "parameters", "options"):
-        table.add_column(title, justify="right" if title == "parameters" else "left")
+    for title in ("name", "image", "classes", "parameters", "options"):
+        number = title in ("classes", "parameters")
+        table.add_column(title, justify="right" if number else "left", no_wrap=True)
     for name, recipe in RECIPES.items():
-        image = example_image(recipe)
+        paper = recipe.paper
         table.add_row(
-            name, recipe.summary, "x".join(map(str, image)), f"{_parameters(name, recipe):,}",
-            ", ".join(f"--{option}" for option in _options(name)),
+            name, "x".join(map(str, paper.image)), str(paper.classes),
+            f"{paper_parameters(name):,}", " ".join(recipe.options).replace("_", "-"),
         )  # fmt: skip
-    console.print(table)
-    console.print("\nminigraph train NAME --help; minigraph inspect NAME", highlight=False)
+    return table
 
 
-def example_image(recipe: Recipe) -> tuple[int, int, int, int]:
-    """An image batch (N,C,H,W) that the network takes."""
-    return (8, 3, 48, 48) if recipe.segmentation else (64, 1, 28, 28)
+def paper_parameters(name: str) -> int:
+    """Elements of the parameters, trainable and frozen, of a network as in its paper."""
+    recipe = RECIPES[name]
+    built = partial(recipe.network, classes=recipe.paper.classes, **recipe.paper.options)
+    spec = TensorSpec((1, *recipe.paper.image), mg.DType.FLOAT32)
+    graph = build_graph(_logits(built), {"image": spec})
+    return sum(state.value.spec.size for state in graph.state if state.role in _PARAMETERS)
 
 
-def _parameters(name: str, recipe: Recipe) -> int:
-    built = network(
-        name, 10, base=recipe.settings.get("base"), depth=recipe.settings.get("depth"),
-        batch_norm=False,
-    )  # fmt: skip
-    specs = {"image": TensorSpec.of((example_image(recipe), "float32"))}
-    graph = build_graph(lambda image: {"logits": built(image)}, specs)
-    return sum(state.value.spec.size for state in graph.state if state.role is Role.PARAMETER)
-
-
-def _options(name: str) -> list[str]:
-    built = network(name, 10, base=None, depth=None, batch_norm=False)
-    known = inspect.signature(getattr(built, "func", built)).parameters
-    return [option.replace("_", "-") for option in known if option not in ("image", "classes")]
+def _logits(built: Callable[..., Tensor]) -> Callable[[Tensor], dict[str, Tensor]]:
+    return lambda image: {"logits": built(image)}

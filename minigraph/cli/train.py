@@ -160,7 +160,7 @@ def train(
     ] = None,
     base: Annotated[
         int | None,
-        typer.Option(min=1, help="U-Net: channels of the first level.", rich_help_panel=_LEARNING),
+        typer.Option(min=1, help="Channels of the first level.", rich_help_panel=_LEARNING),
     ] = None,
     depth: Annotated[
         int | None,
@@ -168,7 +168,7 @@ def train(
     ] = None,
     batch_norm: Annotated[
         bool | None,
-        typer.Option("--batch-norm/--no-batch-norm", help="U-Net: normalise each convolution.",
+        typer.Option("--batch-norm/--no-batch-norm", help="Normalise each convolution.",
                      rich_help_panel=_LEARNING),
     ] = None,
     checkpoint_every: Annotated[
