@@ -95,7 +95,10 @@ def settings_from(model: str | None, file: Path | None, given: Mapping[str, Any]
         )
     if name not in RECIPES:
         raise ValueError(f"Expected a network of {', '.join(RECIPES)}, got {name!r}")
-    settings = {**RECIPES[name].settings, **written, **given, "model": name}
+    start = dict(RECIPES[name].settings)
+    if RECIPES[name].segmentation and "data" in {**written, **given}:
+        start.pop("size", None)  # that of the generated pictures: masks keep theirs
+    settings = {**start, **written, **given, "model": name}
     if settings.get("data") is None:
         raise ValueError(f"Expected a data set for {name}, got none: --data FOLDER")
     return Settings(**settings)

@@ -25,6 +25,12 @@ def test_options_win_over_the_file_which_wins_over_the_network(tmp_path: Path) -
     assert settings.schedule == "constant"
 
 
+def test_a_networks_size_is_that_of_the_generated_pictures() -> None:
+    assert settings_from("fcn8s", None, {}).size == "64x64"
+    assert settings_from("fcn8s", None, {"data": "camvid"}).size is None
+    assert settings_from("alexnet", None, {"data": "flowers"}).size == "64x64"
+
+
 def test_what_is_written_says_it_all(tmp_path: Path) -> None:
     settings = settings_from("unet", None, {"flip": True, "freeze": ["encoder*"]})
     file = write(tmp_path / "s.json", json.dumps(settings.to_json()))
