@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -93,7 +93,9 @@ class RunFolder(Callback):
         """
         if not history.records:
             return
-        drawn = {CURVES: partial(plot_curves, self.path / METRICS, self.path / CURVES)}
+        drawn: dict[str, Callable[[], object]] = {
+            CURVES: partial(plot_curves, self.path / METRICS, self.path / CURVES)
+        }
         if self._training.validation is not None and not history.interrupted:
             drawn |= model_pictures(self.model, self._training.validation, self.path)
         drawn[SUMMARY] = partial(write_summary, self.path)
