@@ -74,7 +74,7 @@ _VOC = Paper((3, 512, 512), 21)
 
 
 def _vgg(layers: int) -> Recipe:
-    settings = {**_DEEP, "batch_norm": True, "size": "32x32"}
+    settings = {**_DEEP, "batch_norm": True}
     return Recipe(
         partial(vgg, layers=layers), f"VGG-{layers}", False, settings, (1, 32, 32), _IMAGENET
     )
@@ -109,7 +109,7 @@ RECIPES: dict[str, Recipe] = {
         lenet, "LeNet-5, for MNIST", False, _CLASSIFIER, (1, 28, 28), Paper((1, 28, 28), 10)
     ),
     "alexnet": Recipe(
-        alexnet, "AlexNet", False, {**_DEEP, "learning_rate": 3e-4, "size": "64x64"}, (1, 64, 64),
+        alexnet, "AlexNet", False, {**_DEEP, "learning_rate": 3e-4}, (1, 64, 64),
         _IMAGENET,
     ),
     **{f"vgg{layers}": _vgg(layers) for layers in (11, 13, 16, 19)},
