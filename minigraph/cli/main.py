@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 
 import typer
@@ -37,7 +38,8 @@ def main() -> None:
     try:
         app()
     except (MinigraphError, ValueError, ImportError, OSError) as error:
-        text = " ".join(str(error).split("\n  in ")[0].splitlines()) or type(error).__name__
+        what = re.split(r"\n  (?:in|at) ", str(error))[0]  # the rest is for who wrote the model
+        text = " ".join(what.split()) or type(error).__name__
         new_console(stderr=True).print(f"error: {text}", style="red")
         sys.exit(1)
     except KeyboardInterrupt:
