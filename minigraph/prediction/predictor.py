@@ -130,9 +130,8 @@ class Predictor:
 
         ``tile`` (height, width) runs images in windows of at most so many pixels; a model that
         looks at the whole image at once refuses it. Without it, images that would take more than
-        about ``memory`` bytes are run in tiles where the model allows, in the smallest that do where
-        these take more. Raises LoadError for a file
-        that is no such model.
+        about ``memory`` bytes are run in tiles where the model allows, in the smallest that do
+        where no tile takes so little. Raises LoadError for a file that is no such model.
         """
         saved = load_model(path)
         shape = _image_shape(saved.graph, path)

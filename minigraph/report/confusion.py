@@ -18,7 +18,7 @@ Array = np.ndarray
 
 LONGEST_NAME = 18  # characters of a class's name that are shown
 MOST_NAMED = 128  # beyond, axes count classes
-WIDE = 20  # inches of a picture without names
+WIDE = 12  # inches of a picture without names
 MOST_NUMBERED = 40  # beyond, colours alone
 FEW_CLASSES = 12  # up to here cells have room for a decimal
 RIGHT, WRONG, EMPTY = (37, 94, 160), (196, 48, 43), (237, 237, 240)  # red, green, blue
