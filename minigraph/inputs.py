@@ -74,16 +74,19 @@ def as_input(name: str, array: np.ndarray, spec: TensorSpec) -> np.ndarray:
     target = spec.dtype.numpy
     if array.dtype == target:
         return array
-    if np.can_cast(array.dtype, target, "safe"):
+    to_float = array.dtype.kind in "iu" and spec.dtype.is_floating
+    wide = to_float and array.dtype.itemsize == 8  # NumPy calls int64 to float64 safe
+    if np.can_cast(array.dtype, target, "safe") and not wide:
         return array.astype(target)
     if array.dtype == np.float64 and target == np.float32:
         return _rounded(name, array, spec)
     if array.dtype.kind in "iu" and spec.dtype.is_integer:
         return _integers(name, array, spec)
-    if array.dtype.kind in "iu" and spec.dtype.is_floating:
-        exact = array.astype(target)
-        if np.array_equal(exact.astype(np.float64), array):
-            return exact
+    if to_float:
+        with np.errstate(over="ignore"):
+            cast = array.astype(target)
+        if _is_exact(array, cast):
+            return cast
     raise InputError(
         f"Expected {spec} for {name!r}, got {array.dtype}: the cast would lose values. "
         f"Convert it yourself: {name}.astype({spec.dtype.value!r})"
@@ -99,6 +102,15 @@ def _rounded(name: str, array: np.ndarray, spec: TensorSpec) -> np.ndarray:
             f"{np.abs(array[np.isfinite(array)]).max():.3g}, which {spec.dtype} cannot hold"
         )
     return rounded
+
+
+def _is_exact(integers: np.ndarray, floats: np.ndarray) -> bool:
+    """Whether the floats, all of them finite, are the integers, compared as integers."""
+    limits, wide = np.iinfo(integers.dtype), floats.astype(np.float64)
+    # Both bounds are powers of 2 or 0, hence exact; beyond them the cast back is undefined.
+    if not ((wide >= float(limits.min)) & (wide < float(limits.max + 1))).all():
+        return False
+    return np.array_equal(wide.astype(integers.dtype), integers)
 
 
 def _integers(name: str, array: np.ndarray, spec: TensorSpec) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import asdict, dataclass
 
 import minigraph as mg
@@ -21,6 +22,10 @@ class ModelCard:
         image_shape: ``(C, H, W)`` of the images that it was trained on; other heights and widths
             may do as well (see `minigraph.prediction`).
         dataset: the name of the set that it was trained on.
+
+    Raises:
+        ValueError: a field of another type, no class, two of one name, or a void label that is a
+            class.
     """
 
     segmentation: bool
@@ -30,11 +35,27 @@ class ModelCard:
     dataset: str
 
     def __post_init__(self) -> None:
-        channels, height, width = self.image_shape
-        if not self.class_names or min(channels, height, width) < 1:
+        if not isinstance(self.segmentation, bool) or not isinstance(self.dataset, str):
             raise ValueError(
-                f"Expected classes and an image shape (C, H, W), got {len(self.class_names)} "
-                f"classes and {self.image_shape}"
+                f"Expected segmentation as a bool and the name of a data set, got "
+                f"{self.segmentation!r} and {self.dataset!r}"
+            )
+        self._check_classes()
+        shape = self.image_shape
+        if not isinstance(shape, tuple) or len(shape) != 3 or not all(map(_is_size, shape)):
+            raise ValueError(f"Expected an image shape (C, H, W), got {shape}")
+
+    def _check_classes(self) -> None:
+        names, void = self.class_names, self.void_label
+        if not isinstance(names, tuple) or not names or not all(isinstance(n, str) for n in names):
+            raise ValueError(f"Expected a tuple of class names, got {names!r}")
+        twice = next((name for name, count in Counter(names).items() if count > 1), None)
+        if twice is not None:
+            raise ValueError(f"Expected a name of its own for each class, got {twice!r} twice")
+        if void is not None and (not _is_integer(void) or 0 <= void < len(names)):
+            raise ValueError(
+                f"Expected a void label that is no class (0..{len(names) - 1}), or None, got "
+                f"{void!r}"
             )
 
     @property
@@ -57,19 +78,26 @@ class ModelCard:
             )
         try:
             return cls._parse(json.loads(text))
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise mg.LoadError(
                 f"Expected a model card, got one that cannot be read: {error}"
             ) from None
 
     @classmethod
     def _parse(cls, fields: dict) -> ModelCard:
-        channels, height, width = (int(size) for size in fields["image_shape"])
-        void = fields["void_label"]
+        names, shape = fields["class_names"], fields["image_shape"]
         return cls(
-            segmentation=bool(fields["segmentation"]),
-            class_names=tuple(str(name) for name in fields["class_names"]),
-            void_label=None if void is None else int(void),
-            image_shape=(channels, height, width),
-            dataset=str(fields["dataset"]),
+            segmentation=fields["segmentation"],
+            class_names=tuple(names) if isinstance(names, list) else names,
+            void_label=fields["void_label"],
+            image_shape=tuple(shape) if isinstance(shape, list) else shape,
+            dataset=fields["dataset"],
         )
+
+
+def _is_integer(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_size(value: object) -> bool:
+    return _is_integer(value) and value >= 1  # type: ignore[operator]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
+import zlib
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,7 +18,7 @@ def write_whole(path: Path, data: bytes) -> None:
     Whatever happens before the rename (a full disk, a kill), the file that was there stays. Raises
     WriteError.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}")
+    temporary = path.with_name(f"{_prefix(path.name)}{os.getpid()}-{threading.get_ident()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
@@ -37,10 +39,35 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def remove_unfinished(folder: Path, names: tuple[str, ...]) -> None:
-    """Remove what killed processes left of files with these names."""
+    """Remove what killed processes left of files with these names.
+
+    What a process that lives is writing stays, except for this one's own.
+    """
     for name in names:
-        for path in folder.glob(f".{name}.*-*"):
-            _remove(path)
+        for path in folder.glob(f"{_prefix(name)}*-*"):
+            found = re.fullmatch(r"([0-9]+)-[0-9]+", path.name.removeprefix(_prefix(name)))
+            if found and not _is_another_that_lives(int(found[1])):
+                _remove(path)
+
+
+def _prefix(name: str) -> str:
+    """How the temporary file of a name begins: short, since a name may be as long as it can be.
+
+    Two names of one checksum do no harm: a thread writes one file at a time.
+    """
+    return f".unfinished-{zlib.crc32(os.fsencode(name)):08x}."
+
+
+def _is_another_that_lives(process: int) -> bool:
+    if process == os.getpid() or os.name == "nt":  # Windows lets nobody remove an open file
+        return False
+    try:
+        os.kill(process, 0)  # signal 0 is not sent: it asks
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:  # it is there, and another user's
+        return True
+    return True
 
 
 def _remove(path: Path) -> None:

@@ -481,3 +481,22 @@ def test_no_passes_and_all_passes_agree():
     for number in range(3):
         a, b = plain(**batch(seed=number)), passed(**batch(seed=number))
         np.testing.assert_allclose(a["logits"], b["logits"], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["int64", "uint64"])
+@pytest.mark.parametrize(("dtype", "bits"), [("float16", 11), ("float32", 24), ("float64", 53)])
+def test_wide_integers_become_floats_exactly_or_not_at_all(kind, dtype, bits):
+    exe = mg.compile(lambda x: {"y": x}, {"x": f"{dtype}[2]"}, backend="numpy")
+    exact = 2**bits + 2
+    assert exe(x=np.array([exact, 2**bits - 1], kind))["y"].tolist() == [exact, 2**bits - 1]
+    most = np.iinfo(kind).max
+    for lost in (2**bits + 1, most, most - 1):
+        with pytest.raises(mg.InputError, match=f"got {kind}: the cast would lose values"):
+            exe(x=np.array([0, lost], kind))
+
+
+def test_the_most_negative_integer_is_a_power_of_two_and_fits():
+    exe = mg.compile(lambda x: {"y": x}, {"x": "float32[1]"}, backend="numpy")
+    assert exe(x=np.array([-(2**63)]))["y"].tolist() == [-(2.0**63)]
+    with pytest.raises(mg.InputError, match="would lose values"):
+        exe(x=np.array([-(2**63) + 1]))

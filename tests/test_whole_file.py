@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -65,9 +67,47 @@ def test_ctrl_c_leaves_nothing_half_written(
     assert not list(tmp_path.iterdir())
 
 
+def test_the_longest_name_can_be_written(tmp_path: Path) -> None:
+    path = tmp_path / ("n" * 251 + ".bin")  # 255 bytes, the most that file systems take
+    write_whole(path, b"data")
+    assert path.read_bytes() == b"data" and list(tmp_path.iterdir()) == [path]
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from minigraph.whole_file import write_whole
+os.fsync = lambda _: os._exit(9)
+write_whole(Path(sys.argv[1]), b"data")
+"""
+
+
 def test_what_killed_processes_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
-    names = [".a.json.12-34", ".a.json.old", ".b.json.1-2", "a.json", "a.json.1-2"]
-    for name in names:
-        (tmp_path / name).write_text("")
+    for name in ("a.json", "b.json"):
+        write_whole(tmp_path / name, b"first")
+        killed = [sys.executable, "-c", KILLED, str(tmp_path / name)]
+        assert subprocess.run(killed, check=False).returncode == 9
+        assert (tmp_path / name).read_bytes() == b"first"
+    assert len(list(tmp_path.iterdir())) == 4
+    (tmp_path / ".a.json.old").write_text("")
     remove_unfinished(tmp_path, ("a.json",))
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names[1:])
+    left = sorted(path.name for path in tmp_path.iterdir())
+    assert left[0] == ".a.json.old" and left[2:] == ["a.json", "b.json"]
+    remove_unfinished(tmp_path, ("b.json",))
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".a.json.old", "a.json", "b.json"]
+
+
+def test_what_a_living_process_writes_is_not_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = []
+    monkeypatch.setattr(os, "getpid", os.getppid)  # as if the parent process were writing
+    with monkeypatch.context() as writing:
+        writing.setattr(Path, "replace", lambda path, _: left.append(path))
+        write_whole(tmp_path / "a.json", b"first")
+    monkeypatch.undo()
+    remove_unfinished(tmp_path, ("a.json",))
+    assert left[0].exists()
+    monkeypatch.setattr(os, "getpid", os.getppid)  # its own it may remove
+    remove_unfinished(tmp_path, ("a.json",))
+    assert not left[0].exists()

@@ -10,16 +10,17 @@ from typing import Annotated
 
 import numpy as np
 import typer
-from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
 import minigraph as mg
+from minigraph.cli.sizes import parse_size
 from minigraph.prediction import Classification, Predictor, Segmentation
 from minigraph.prediction.files import find_images, output_names
 from minigraph.prediction.pictures import mask_picture, overlay_picture, percent
 from minigraph.prediction.reading import read_picture
-from minigraph.report.palette import PALETTE
+from minigraph.report.picture_files import write_picture
+from minigraph.report.spreadsheet import csv_name
 from minigraph.training.run_folder import MODEL
 from minigraph.whole_file import write_whole
 
@@ -54,7 +55,9 @@ def predict(
     Classification: OUTPUT/predictions.csv has the five likeliest classes of each image. Images are
     resized to the size that the network was trained on.
 
-    EXIF orientation is applied. Images that cannot be read are named at the end (exit code 1).
+    EXIF orientation is applied. Images that cannot be read, or whose pictures cannot be
+    written, are named at the end (exit code 1). In tables, names that a spreadsheet would take for
+    formulas have an apostrophe before them.
 
     Examples:
 
@@ -66,7 +69,8 @@ def predict(
     paths = find_images(images)
     predictor = Predictor.load(
         model / MODEL if model.is_dir() else model,
-        tile=_size(tile), backend=backend, threads=threads,
+        tile=None if tile is None else parse_size("--tile", tile),
+        backend=backend, threads=threads,
     )  # fmt: skip
     job = _Job(predictor, console, output, overlay and predictor.card.segmentation)
     names = dict(zip(output_names(paths), paths, strict=True))
@@ -87,12 +91,6 @@ class _Job:
 
     def check(self, names: Mapping[str, Path], force: bool) -> None:
         """Raise before anything is run where something cannot be written."""
-        classes = self._predictor.card.classes
-        if self._overlay and classes > len(PALETTE):
-            raise ValueError(
-                f"Expected at most {len(PALETTE)} classes, as many as there are colours, got "
-                f"{classes}: use --no-overlay"
-            )
         there = [path for path in self._targets(names) if path.exists()]
         if there and not force:
             raise FileExistsError(
@@ -117,14 +115,15 @@ class _Job:
             try:
                 image = read_picture(path, 3)
                 result = self._predictor(image)
+                if isinstance(result, Segmentation):
+                    self._write_pictures(name, image, result)
             except (mg.MinigraphError, ValueError, OSError) as error:
                 failed.append((path, str(error).splitlines()[0]))
                 continue
             if isinstance(result, Segmentation):
-                self._write_pictures(name, image, result)
-                rows.append([str(path), f"{MASKS}/{name}.png", *_row(result)])
+                rows.append([csv_name(str(path)), f"{MASKS}/{name}.png", *_row(result)])
             else:
-                rows.append([str(path), *_row(result)])
+                rows.append([csv_name(str(path)), *_row(result)])
             if len(names) <= SHOWN:
                 self._console.print(f"{path}: {_summary(result)}", markup=False)
         if rows:
@@ -147,14 +146,14 @@ class _Job:
 
     def _write_pictures(self, name: str, image: np.ndarray, result: Segmentation) -> None:
         mask = mask_picture(result.labels, len(result.class_names))
-        write_whole(self._output / MASKS / f"{name}.png", _png(mask))
+        write_picture(mask, self._output / MASKS / f"{name}.png")
         if self._overlay:
             drawn = overlay_picture(image, result.labels, result.class_names)
-            write_whole(self._output / OVERLAYS / f"{name}.png", _png(drawn))
+            write_picture(drawn, self._output / OVERLAYS / f"{name}.png")
 
     def _write_table(self, rows: Sequence[Sequence[str]]) -> None:
         if self._segmentation:
-            head = ["image", "mask", *self._predictor.card.class_names]
+            head = ["image", "mask", *map(csv_name, self._predictor.card.class_names)]
         else:
             places = range(1, 1 + min(TOP, self._predictor.card.classes))
             head = ["image", *(f"{what}_{i}" for i in places for what in ("class", "probability"))]
@@ -166,7 +165,7 @@ class _Job:
 def _row(result: Segmentation | Classification) -> list[str]:
     if isinstance(result, Segmentation):
         return [f"{share:.6f}" for share in result.shares().values()]
-    return [text for name, p in result.top(TOP) for text in (name, f"{p:.6f}")]
+    return [text for name, p in result.top(TOP) for text in (csv_name(name), f"{p:.6f}")]
 
 
 def _summary(result: Segmentation | Classification) -> str:
@@ -176,18 +175,3 @@ def _summary(result: Segmentation | Classification) -> str:
     else:
         told = result.top(TOP)
     return ", ".join(f"{name} {percent(share)}" for name, share in told)
-
-
-def _png(picture: Image.Image) -> bytes:
-    file = io.BytesIO()
-    picture.save(file, "PNG")
-    return file.getvalue()
-
-
-def _size(tile: str | None) -> tuple[int, int] | None:
-    if tile is None:
-        return None
-    height, _, width = tile.partition("x")
-    if not (height.isdecimal() and width.isdecimal() and int(height) and int(width)):
-        raise ValueError(f"Expected --tile HEIGHTxWIDTH such as 512x512, got {tile!r}")
-    return int(height), int(width)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from minigraph.report.palette import PALETTE, class_colours
+from minigraph.report.palette import class_colours
 
 Array = np.ndarray
 
@@ -19,12 +19,10 @@ LEAST_WIDTH = 160  # of an overlay: the legend has to fit
 def mask_picture(labels: Array, classes: int) -> Image.Image:
     """Labels uint8 (H,W) as a palette picture: each pixel stores its class.
 
-    Viewers show the colours of `minigraph.report.palette`; from class 32 on they begin anew.
+    Viewers show the colours of `minigraph.report.palette`.
     """
     picture = Image.fromarray(np.ascontiguousarray(labels))
-    colours = class_colours(min(classes, len(PALETTE)))
-    repeats = -(-classes // len(colours))
-    picture.putpalette(np.tile(colours, (repeats, 1))[:classes].tobytes())
+    picture.putpalette(class_colours(classes).tobytes())
     return picture
 
 
@@ -36,11 +34,11 @@ def overlay_picture(
     Args:
         image: uint8 (1 or 3, H, W).
         labels: classes, uint8 (H, W).
-        class_names: one name per class, 32 at the most.
+        class_names: one name per class, 256 at the most.
         opacity: of the colours, between 0 and 1.
 
     Raises:
-        ValueError: more classes than there are colours that can be told apart.
+        ValueError: more classes than 256.
     """
     colours = class_colours(len(class_names))
     rgb = np.broadcast_to(image, (3, *image.shape[1:])).transpose(1, 2, 0)

@@ -22,7 +22,14 @@ from minigraph.ir.graph import Graph
 from minigraph.model_card import ModelCard
 from minigraph.prediction.padding import pad_to_multiple, size_multiple
 from minigraph.prediction.reading import Picture, read_picture
-from minigraph.prediction.tiles import Piece, TilePlan, pixels_within, plan_tiles, run_tiles
+from minigraph.prediction.tiles import (
+    Piece,
+    TilePlan,
+    TileTooSmall,
+    pixels_within,
+    plan_tiles,
+    run_tiles,
+)
 from minigraph.serialization import load_model
 
 Array = np.ndarray
@@ -123,8 +130,8 @@ class Predictor:
 
         ``tile`` (height, width) runs images in windows of at most so many pixels; a model that
         looks at the whole image at once refuses it. Without it, images that would take more than
-        about ``memory`` bytes are run in tiles where the model allows. Raises LoadError for a file
-        that is no such model.
+        about ``memory`` bytes are run in tiles where the model allows, in the smallest that do
+        where no tile takes so little. Raises LoadError for a file that is no such model.
         """
         saved = load_model(path)
         shape = _image_shape(saved.graph, path)
@@ -212,10 +219,14 @@ class Predictor:
         if height * width <= self.most_pixels:
             return None
         edge = isqrt(self.most_pixels)
-        try:
-            return plan_tiles(self._model, shape, (edge, edge))
-        except mg.SpecError:  # it looks at the whole image at once: there is no other way to run it
-            return None
+        while edge < max(height, width):
+            try:
+                return plan_tiles(self._model, shape, (edge, edge))
+            except TileTooSmall as error:  # more memory than was meant, but as little as can be
+                edge = max(error.least, edge + 1)
+            except mg.SpecError:  # it looks at the whole image at once: there is no other way
+                break
+        return None
 
     def _expect_segmentation(self, segmentation: bool) -> None:
         if self.card.segmentation != segmentation:

@@ -70,13 +70,21 @@ class Piece:
     values: Array
 
 
+class TileTooSmall(ValueError):
+    """A tile that is lost at its own borders; ``least`` pixels might do."""
+
+    def __init__(self, message: str, least: int) -> None:
+        super().__init__(message)
+        self.least = least
+
+
 def plan_tiles(model: mg.Executable, shape: tuple[int, ...], tile: Size) -> TilePlan:
     """As few windows as ``tile`` allows, all of one size up to that, for images (N,C,H,W).
 
     ``model`` is an inference executable with one input. Windows start at multiples of the total
     stride, and their sizes leave the same remainder by it as the image's. Raises SpecError, with
-    the node's name, for a model whose output depends on the whole image, and ValueError for a tile
-    that is no larger than what is lost at its borders.
+    the node's name, for a model whose output depends on the whole image, and TileTooSmall, a
+    ValueError, for a tile that is no larger than what is lost at its borders.
     """
     name = _image_input(model, shape)
     whole_graph = _graph(model, shape)
@@ -171,9 +179,11 @@ def _fitting(whole: AxisTrace, tile: int) -> int:
     size, period = whole.extent(whole.source), whole.period
     fitting = size - max(0, ceil(Fraction(size - tile, period))) * period
     if fitting < 1:
-        raise ValueError(
-            f"Expected a tile of at least {size % period or period} pixels (the image's {size} and "
-            f"a total stride of {period}), got {tile}"
+        least = size % period or period
+        raise TileTooSmall(
+            f"Expected a tile of at least {least} pixels (the image's {size} and a total stride of "
+            f"{period}), got {tile}",
+            least,
         )
     return fitting
 
@@ -247,14 +257,15 @@ def _halo(whole: AxisTrace, window: AxisTrace) -> tuple[int, int]:
     return ceil(before), ceil(behind)
 
 
-def _too_small(whole: AxisTrace, window: AxisTrace) -> ValueError:
+def _too_small(whole: AxisTrace, window: AxisTrace) -> TileTooSmall:
     """The error for a window that loses all, or all but less than a period, at its borders."""
     (before, behind), size = _halo(whole, window), window.extent(window.source)
     least = max(before + behind, size) + whole.period  # mirrored borders may need more than halos
     least += (size - least) % whole.period
-    return ValueError(
+    return TileTooSmall(
         f"Expected a tile of at least {least} pixels (a halo of {before} before and {behind} "
-        f"behind, and the total stride {whole.period}), got {size}"
+        f"behind, and the total stride {whole.period}), got {size}",
+        least,
     )
 
 

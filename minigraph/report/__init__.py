@@ -11,6 +11,7 @@ from minigraph.report.filters import (
 )
 from minigraph.report.graph_drawing import graph_dot, graph_svg, write_graph
 from minigraph.report.palette import PALETTE, class_colours, colour_labels
+from minigraph.report.picture_files import write_picture
 from minigraph.report.predictions import classification_picture, segmentation_picture
 from minigraph.report.scores import scores_csv, scores_markdown, write_scores
 from minigraph.report.summary import write_markdown_summary, write_summary
@@ -38,6 +39,7 @@ __all__ = [
     "segmentation_picture",
     "write_graph",
     "write_markdown_summary",
+    "write_picture",
     "write_scores",
     "write_summary",
 ]

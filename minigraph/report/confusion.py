@@ -9,6 +9,7 @@ import numpy as np
 
 from minigraph.metrics import ConfusionMatrix
 from minigraph.report.matplotlib_figure import new_figure, plain
+from minigraph.report.picture_files import write_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
 Array = np.ndarray
 
 LONGEST_NAME = 18  # characters of a class's name that are shown
-MOST_CLASSES = 128
+MOST_NAMED = 128  # beyond, axes count classes
+WIDE = 12  # inches of a picture without names
 MOST_NUMBERED = 40  # beyond, colours alone
 FEW_CLASSES = 12  # up to here cells have room for a decimal
 RIGHT, WRONG, EMPTY = (37, 94, 160), (196, 48, 43), (237, 237, 240)  # red, green, blue
@@ -28,7 +30,8 @@ def plot_confusion(matrix: ConfusionMatrix, output: str | Path, *, title: str = 
 
     Right answers (the diagonal) are blue, wrong ones red; cells of exactly 0 are left empty, and
     beyond 40 classes no cell has a number. A class that is never true has a grey row that says so;
-    at the right stands each class's share of the truth.
+    at the right stands each class's share of the truth. Beyond 128 classes there is no room for
+    text: colours alone, and axes that count the classes.
 
     Args:
         matrix: counts over a data set.
@@ -37,24 +40,24 @@ def plot_confusion(matrix: ConfusionMatrix, output: str | Path, *, title: str = 
 
     Raises:
         ImportError: matplotlib is not installed.
-        ValueError: more classes than such a picture can show (128).
+        ValueError: an ending that is no format of a picture.
     """
     classes = matrix.classes
-    if classes > MOST_CLASSES:
-        raise ValueError(
-            f"Expected at most {MOST_CLASSES} classes in a picture, got {classes}: write_scores "
-            "lists all"
-        )
+    named = classes <= MOST_NAMED
     cell = max(2.6 / classes, 0.52 if classes <= FEW_CLASSES else 0.4)  # inches
-    figure = new_figure(cell * classes, cell * classes)
+    size = cell * classes if named else max(WIDE, classes / 144)  # a dot or more for each cell
+    figure = new_figure(size, size)
     axes = figure.add_axes((0, 0, 1, 1))  # the labels lie outside, and are cut out with it below
     shares = row_shares(matrix.counts)
     axes.imshow(_colours(shares), interpolation="nearest")
-    _write_cells(axes, shares)
-    _write_labels(axes, matrix, cell)
+    axes.set_xlabel("prediction")
+    axes.set_ylabel("truth")
+    if named:
+        _write_cells(axes, shares)
+        _write_labels(axes, matrix, cell)
     if title:
         axes.set_title(plain(title), fontsize=12, pad=12)
-    figure.savefig(output, dpi=144, bbox_inches="tight", pad_inches=0.12)
+    write_figure(figure, output, bbox_inches="tight", pad_inches=0.12)
 
 
 def row_shares(counts: Array) -> Array:
@@ -121,8 +124,6 @@ def _write_labels(axes: Axes, matrix: ConfusionMatrix, cell: float) -> None:
         rotation_mode="anchor",
     )
     axes.set_yticks(places, names, fontsize=size)
-    axes.set_xlabel("prediction")
-    axes.set_ylabel("truth")
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
     edges = np.arange(len(names) + 1) - 0.5

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from minigraph.report.matplotlib_figure import new_figure, plain
+from minigraph.report.picture_files import write_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,16 +32,20 @@ def read_records(path: str | Path) -> list[dict[str, Any]]:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: a line that is no JSON object, with its number.
+        ValueError: a line that is no JSON object, with its number, or a file that is no text.
     """
     path = Path(path)
     records = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"Expected lines of JSON in UTF-8, got '{error}': {path}") from error
+    for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:
             record = json.loads(line)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(
                 f"Expected one JSON object a line, got '{error}' in line {number}: {path}"
             ) from error
@@ -105,7 +110,7 @@ def plot_curves(
     above = [text for text in (title, judged and best_in_words(*judged)) if text]
     if above:
         figure.suptitle(plain("\n".join(above)), fontsize=11)
-    figure.savefig(output, dpi=144)
+    write_figure(figure, output)
 
 
 def _collect(
@@ -139,9 +144,9 @@ def best_record(records: Sequence[Record], key: str = "auto") -> tuple[str, Reco
     mean IoU, accuracy, pixel accuracy and loss that is recorded. Of equals the first one.
     """
     if key == "auto":
-        found = (k for k in BEST if any(_is_finite(record.get(k)) for record in records))
+        found = (k for k in BEST if any(is_finite(record.get(k)) for record in records))
         key = next(found, "")
-    known = [record for record in records if _is_finite(record.get(key))]
+    known = [record for record in records if is_finite(record.get(key))]
     if not known:
         return None
     sign = -1 if "loss" in key else 1
@@ -155,10 +160,13 @@ def best_in_words(key: str, record: Record) -> str:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return abs(value) < 2**1023  # JSON has integers beyond all floats
+    return isinstance(value, float)
 
 
-def _is_finite(value: object) -> bool:
+def is_finite(value: object) -> bool:
+    """Whether a value of a record is a number that can be drawn and summed."""
     return _is_number(value) and math.isfinite(value)  # type: ignore[arg-type]
 
 

@@ -128,7 +128,7 @@ def feature_map_picture(
         image: the image itself, uint8 ``(1 or 3, H, W)``, drawn on top.
 
     Returns:
-        An RGB picture, to be saved with ``.save("feature-maps.png")``.
+        An RGB picture, for ``write_picture(picture, "feature-maps.png")``.
 
     Raises:
         ValueError: a map is not ``(C,H,W)``, or holds NaN or infinity.

@@ -17,6 +17,7 @@ import minigraph as mg
 from minigraph.ir.graph import Graph, Value
 from minigraph.ops.conv import Conv2d
 from minigraph.report.matplotlib_figure import new_figure, plain
+from minigraph.report.picture_files import write_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -134,7 +135,7 @@ def plot_filters(weight: Array, output: str | Path, *, title: str = "") -> None:
     _draw_correlations(figure, right, correlations)
     if title:
         figure.suptitle(plain(title), fontsize=12)
-    figure.savefig(output, dpi=144)
+    write_figure(figure, output)
 
 
 def tile_filters(weight: Array) -> tuple[Array, str, float]:

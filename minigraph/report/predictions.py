@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from minigraph.report.palette import class_colours, colour_labels, void_hatch
+from minigraph.data.pictures import resize_image
+from minigraph.report.palette import check_labels, class_colours, colour_labels, void_hatch
 
 Array = np.ndarray
 Colour = tuple[int, int, int]
@@ -25,6 +26,7 @@ SWATCH = 15
 
 SEGMENTATION_CELL = 192  # pictures are enlarged, by a whole factor, to about this many pixels
 CLASSIFICATION_CELL = 112
+LARGEST_CELL = 400  # larger pictures are shrunk to this many pixels
 
 
 def segmentation_picture(
@@ -38,17 +40,20 @@ def segmentation_picture(
 ) -> Image.Image:
     """One row for each picture: image, truth, prediction; below them what the colours mean.
 
+    Small pictures are enlarged by a whole factor; of those with a side of more than 400 pixels,
+    that side is shrunk to 400 (images bilinearly, labels by taking the nearest).
+
     Args:
         images: uint8 ``(N, 1 or 3, H, W)``.
         truth: class indices or void, ``(N, H, W)``.
         predicted: class indices, ``(N, H, W)``.
-        class_names: one name per class, 32 at the most.
+        class_names: one name per class, 256 at the most.
         void_label: the label drawn as a grey hatch; None if there is none.
         errors: add a column that shows wrong pixels in red over the darkened image (void is never
             wrong).
 
     Returns:
-        An RGB picture, to be saved with ``.save("predictions.png")``.
+        An RGB picture, for ``write_picture(picture, "predictions.png")``.
 
     Raises:
         ValueError: the arrays do not belong together, or a label is neither a class nor void.
@@ -60,10 +65,13 @@ def segmentation_picture(
             f"Expected truth and predicted of shape {expected} for images {images.shape}, got "
             f"{truth.shape} and {predicted.shape}"
         )
+    for labels in (*truth, *predicted):  # before they are shrunk
+        check_labels(labels, len(class_names), void_label)
+    void_shown = void_label is not None and bool((truth == void_label).any())
+    images, truth, predicted = _shrink(images), _shrink_labels(truth), _shrink_labels(predicted)
     scale = _scale(images, SEGMENTATION_CELL)
     height, width = scale * images.shape[2], scale * images.shape[3]
     titles = ("image", "truth", "prediction", "errors")[: 4 if errors else 3]
-    void_shown = void_label is not None and bool((truth == void_label).any())
     sheet_width = len(titles) * (width + GAP) + GAP
     legend = _lay_out_legend([*class_names, *(["void"] if void_shown else [])], sheet_width)
     legend_top = LINE + GAP + len(images) * (height + GAP)
@@ -98,7 +106,8 @@ def classification_picture(
 ) -> Image.Image:
     """A grid of pictures with the class that each was taken for; wrong ones framed in red.
 
-    Under a wrong one stand the prediction, in red, and the truth below it.
+    Under a wrong one stand the prediction, in red, and the truth below it. Pictures with a side of
+    more than 400 pixels are shrunk.
 
     Args:
         images: uint8 ``(N, 1 or 3, H, W)``.
@@ -108,7 +117,7 @@ def classification_picture(
         columns: pictures in a row.
 
     Returns:
-        An RGB picture, to be saved with ``.save("predictions.png")``.
+        An RGB picture, for ``write_picture(picture, "predictions.png")``.
 
     Raises:
         ValueError: the arrays do not belong together, or an index is not a class.
@@ -125,6 +134,7 @@ def classification_picture(
                 f"Expected {name} in 0..{len(class_names) - 1}, got {indices.min()} to "
                 f"{indices.max()}: give a name for every class"
             )
+    images = _shrink(images)
     scale = _scale(images, CLASSIFICATION_CELL)
     height, width = scale * images.shape[2], scale * images.shape[3]
     columns = max(1, min(columns, len(images)))
@@ -154,6 +164,31 @@ def _check_images(images: Array) -> None:
 
 def _scale(images: Array, cell: int) -> int:
     return max(1, round(cell / max(images.shape[2:])))
+
+
+def _shrunk_size(height: int, width: int) -> tuple[int, int]:
+    part = LARGEST_CELL / max(height, width)
+    return max(1, round(height * part)), max(1, round(width * part))
+
+
+def _shrink(images: Array) -> Array:
+    """Images ``(N, 1 or 3, H, W)`` of which no side is longer than the largest cell."""
+    if max(images.shape[2:]) <= LARGEST_CELL:
+        return images
+    size = _shrunk_size(*images.shape[2:])
+    return np.stack([resize_image(image, *size) for image in images])
+
+
+def _shrink_labels(labels: Array) -> Array:
+    """Labels ``(N, H, W)``, likewise: those in the middle of what becomes one pixel."""
+    height, width = labels.shape[1:]
+    if max(height, width) <= LARGEST_CELL:
+        return labels
+    rows, columns = (
+        (2 * np.arange(new) + 1) * old // (2 * new)
+        for new, old in zip(_shrunk_size(height, width), (height, width), strict=True)
+    )
+    return labels[:, rows[:, None], columns]
 
 
 def _enlarge(image: Array, scale: int) -> Array:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from minigraph.display import percent, scores_html
 from minigraph.metrics import ConfusionMatrix
+from minigraph.report.spreadsheet import csv_name
 from minigraph.whole_file import write_whole
 
 COLUMNS = ("class", "places", "share_of_truth", "accuracy", "iou", "absent")
@@ -18,14 +20,15 @@ COLUMNS = ("class", "places", "share_of_truth", "accuracy", "iou", "absent")
 def scores_csv(matrix: ConfusionMatrix) -> str:
     """A line a class, shares of 1; what does not exist is empty. Means are not among them.
 
-    ``absent`` is 1 for a class in neither truth nor prediction, which the mean IoU leaves out.
+    A name that a spreadsheet would take for a formula has an apostrophe before it. ``absent`` is 1
+    for a class in neither truth nor prediction, which the mean IoU leaves out.
     """
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(COLUMNS)
     for score in matrix.per_class():
         shares = [_exact(value) for value in (score.share, score.accuracy, score.iou)]
-        writer.writerow([score.name, score.places, *shares, int(score.absent)])
+        writer.writerow([csv_name(score.name), score.places, *shares, int(score.absent)])
     return file.getvalue()
 
 
@@ -74,9 +77,11 @@ def _cell(text: str) -> str:
 
 
 def markdown_text(text: str) -> str:
-    """Text on one line in which no tag and no link starts."""
-    for sign in "\\`*_[]<":
-        text = text.replace(sign, f"\\{sign}")
+    """Text on one line in which no tag and no link starts, nor a character's code.
+
+    GitHub makes links of bare addresses too: of what has ``://`` in it or starts with ``www.``.
+    """
+    text = re.sub(r"[\\`*_\[\]<&]|:(?=//)|(?<=www)\.", r"\\\g<0>", text, flags=re.IGNORECASE)
     return " ".join(text.split())
 
 

@@ -11,8 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from minigraph.display import details, escape, percent, table
-from minigraph.report.curves import Record, best_in_words, best_record, in_words, read_records
+from minigraph.report.curves import (
+    Record,
+    best_in_words,
+    best_record,
+    in_words,
+    is_finite,
+    read_records,
+)
 from minigraph.report.scores import markdown_table, markdown_text
+from minigraph.report.spreadsheet import name_in_csv
 from minigraph.whole_file import write_whole
 
 MOST_BYTES = 32_000_000  # of one file that is taken into the page
@@ -88,10 +96,10 @@ class Run:
             raise FileNotFoundError(
                 f"Expected a run folder (with settings.json, metrics.jsonl, ...), got {folder}"
             )
-        for path in (*pictures, *(p for p in (metrics, settings, scores) if p.is_file())):
-            if path.stat().st_size > MOST_BYTES:
+        for path in (metrics, settings, scores):
+            if path.is_file() and path.stat().st_size > MOST_BYTES:
                 raise ValueError(
-                    f"Expected files of at most {MOST_BYTES:,} bytes in a summary, got "
+                    f"Expected tables of at most {MOST_BYTES:,} bytes in a summary, got "
                     f"{path.stat().st_size:,}: {path}"
                 )
         return cls(
@@ -110,7 +118,7 @@ class Run:
         parts = [f"{model} on {data}"] if model and data else []
         if self.records:
             parts.append(f"{len(self.records)} epoch{'s' if len(self.records) > 1 else ''}")
-        seconds = [r["seconds"] for r in self.records if isinstance(r.get("seconds"), int | float)]
+        seconds = [r["seconds"] for r in self.records if is_finite(r.get("seconds"))]
         if seconds:
             parts.append(f"{_duration(sum(seconds))} of training")
         best = best_record(self.records)
@@ -121,7 +129,8 @@ class Run:
 def write_summary(folder: str | Path) -> Path:
     """Write ``report.html`` into a run folder: all of it on one page that can be sent around.
 
-    Pictures are embedded; the page loads and runs nothing. It suits dark and light screens.
+    Pictures are embedded, but for those of more than 32 MB, which are linked; the page loads and
+    runs nothing. It suits dark and light screens.
 
     Args:
         folder: with any of settings.json, metrics.jsonl, scores.csv, curves.png, predictions.png,
@@ -194,17 +203,21 @@ def _write(path: Path, text: str) -> Path:
 def _settings(path: Path) -> Mapping[str, Any]:
     try:
         settings = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        if isinstance(settings, dict):
+            _flat(settings)  # as it will be shown: it must not be nested too deeply for that
+            return settings
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"Expected JSON, got '{error}': {path}") from None
-    if not isinstance(settings, dict):
-        raise ValueError(f"Expected a JSON object, got {type(settings).__name__}: {path}")
-    return settings
+    raise ValueError(f"Expected a JSON object, got {type(settings).__name__}: {path}")
 
 
 def _scores(path: Path) -> list[dict[str, str]]:
     """The lines of a scores.csv. Raises ValueError for lines that have not the header's cells."""
-    with path.open(encoding="utf-8", newline="") as file:
-        lines = list(csv.reader(file))
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            lines = list(csv.reader(file))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"Expected a CSV file in UTF-8, got '{error}': {path}") from None
     wrong = next((line for line in lines if len(line) != len(lines[0])), None)
     if wrong is not None:
         raise ValueError(
@@ -221,6 +234,8 @@ def _score_table(scores: Sequence[Mapping[str, str]]) -> tuple[list[str], list[l
 
 def _score(key: str, text: str) -> str:
     """Shares in per cent, "-" where there is none; whatever is no number as it is."""
+    if key == "class":
+        return name_in_csv(text)
     if key == "absent":
         return {"0": "", "1": "absent"}.get(text, text)
     if key not in SHARES:
@@ -256,6 +271,10 @@ def _value(value: Any) -> str:
 
 def _embedded(path: Path) -> str:
     heading, about = PICTURES[path.name]
+    if path.stat().st_size > MOST_BYTES:
+        link = f'<a href="{escape(path.name)}">{escape(path.name)}</a>'
+        size = f"{path.stat().st_size / 1e6:.0f} MB"
+        return _section(heading, about, f"<p>Too large for this page ({size}): {link}</p>")
     data = base64.b64encode(path.read_bytes()).decode("ascii")
     return _section(
         heading, about, f'<img alt="{escape(heading)}" src="data:image/png;base64,{data}">'

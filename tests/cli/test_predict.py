@@ -203,7 +203,7 @@ def test_unreadable_images_are_named_and_the_others_done(
         ("segmentation", ["empty"], "got none: empty"),
         ("segmentation", ["*.tiff"], "got none: *.tiff"),
         ("segmentation", ["nobody.png"], "got none: nobody.png"),
-        ("segmentation", ["a.png", "--tile", "big"], "--tile HEIGHTxWIDTH such as 512x512"),
+        ("segmentation", ["a.png", "--tile", "big"], "--tile HEIGHTxWIDTH such as 176x240"),
         ("segmentation", ["a.png", "--tile", "8x8"], "Expected a tile of at least"),
         ("classification", ["a.png", "--backend", "abacus"], "abacus"),
     ],
@@ -230,10 +230,37 @@ def test_an_output_that_cannot_be_written_to(models: Path, photos: Path, tmp_pat
     assert "file" in told
 
 
-def test_more_classes_than_colours(models: Path, photos: Path, tmp_path: Path) -> None:
+def test_more_classes_than_chosen_colours(models: Path, photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    run(models / "many.safetensors", photos / "a.png", "--output", out, "--no-overlay")
+    run(models / "many.safetensors", photos / "a.png", "--output", out)
     labels = Predictor.load(models / "many.safetensors")(photos / "a.png").labels
     with Image.open(out / "masks" / "a.png") as mask:
         assert np.array_equal(np.asarray(mask), labels)
-        assert np.array_equal(np.asarray(mask.convert("RGB")), class_colours(32)[labels % 32])
+        assert np.array_equal(np.asarray(mask.convert("RGB")), class_colours(40)[labels])
+    assert (out / "overlays" / "a.png").is_file()
+    assert {len(row) for row in table(out / "classes.csv")} == {42}
+
+
+def test_a_mask_that_cannot_be_written_leaves_the_others(
+    models: Path, photos: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    (out / "masks" / "b.png").mkdir(parents=True)
+    printed = run(models / "run", photos, "--output", out, "--force", code=1)
+    assert "2 images done" in printed and f"left out {photos / 'b.jpg'}: " in printed
+    rows = table(out / "classes.csv")
+    assert [row[1] for row in rows[1:]] == ["masks/a.png", "masks/c.png"]
+
+
+@pytest.mark.parametrize("segmentation", [True, False])
+def test_formulas_in_names_are_text(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, segmentation: bool
+) -> None:
+    monkeypatch.chdir(photos)
+    (photos / "a.png").rename(photos / "=a.png")
+    save(tmp_path / "m.safetensors", segmentation, class_names=("=1+1", "@b", "-c"))
+    run(tmp_path / "m.safetensors", "=a.png", "--output", tmp_path / "out")
+    (written,) = (tmp_path / "out").glob("*.csv")
+    head, row = table(written)
+    assert row[0] == "'=a.png" and len(row) == len(head)
+    assert {"'=1+1", "'@b", "'-c"} <= {*head, *row}

@@ -14,7 +14,7 @@ from minigraph import Tensor
 from minigraph.data.pictures import resize_image
 from minigraph.model_card import ModelCard
 from minigraph.models.unet import unet
-from minigraph.prediction import Classification, Predictor, Segmentation
+from minigraph.prediction import Classification, Predictor, Segmentation, plan_tiles
 from minigraph.training import LabelTask
 
 CLASSES = ("sky", "road", "tree")
@@ -298,3 +298,24 @@ def test_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert names["labels"].shape == (30, 40)
     assert names["rows"].period == 4
     assert ModelCard.of(mg.load("model.safetensors")).dataset == "streets"
+
+
+@pytest.mark.parametrize(("memory", "size"), [(1, (200, 200)), (60_000, (200, 200)), (1, (20, 30))])
+def test_too_little_memory_takes_the_least_tile_or_none(
+    segmenter: Path, memory: int, size: tuple[int, int]
+) -> None:
+    image = picture(*size)
+    whole = Predictor.load(segmenter, threads=1)
+    tiled = Predictor.load(segmenter, threads=1, memory=memory)
+    assert tiled.most_pixels < 48**2
+    result = tiled(image)
+    assert isinstance(result, Segmentation)
+    assert np.array_equal(result.labels, whole(image).labels)
+    np.testing.assert_allclose(result.confidence, whole(image).confidence, rtol=1e-4)
+    plan = tiled._plan((1, 3, *(-(-n // 4) * 4 for n in size)))
+    if size == (20, 30):
+        assert plan is None
+        return
+    height, _ = plan.tile
+    with pytest.raises(ValueError, match="Expected a tile of at least"):
+        plan_tiles(tiled._model, (1, 3, 200, 200), (height - 4, height - 4))

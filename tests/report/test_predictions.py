@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import errno
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
 
+import minigraph as mg
+from minigraph.metrics import ConfusionMatrix
 from minigraph.report import (
     PALETTE,
     class_colours,
     classification_picture,
     colour_labels,
+    plot_confusion,
+    plot_curves,
+    plot_filters,
     segmentation_picture,
+    write_picture,
 )
 
 NAMES = ("ground", "thing")
@@ -27,8 +36,88 @@ def test_colours_are_32_that_differ_from_each_other_white_and_grey():
     others = np.concatenate([colours, [[255, 255, 255], [205, 205, 205], [0, 0, 0]]])
     distances = np.abs(others[:, None] - others[None]).sum(axis=-1)
     assert distances[~np.eye(len(others), dtype=bool)].min() >= 40
-    with pytest.raises(ValueError, match=r"1 to 32 classes.*got 33"):
-        class_colours(33)
+
+
+@pytest.mark.parametrize(("classes", "least"), [(40, 30), (256, 15)])
+def test_more_colours_are_generated_that_differ_and_are_no_greys(classes, least):
+    colours = class_colours(classes).astype(int)
+    assert np.array_equal(colours[:32], class_colours(32))
+    assert np.array_equal(colours, class_colours(256)[:classes])  # always the same
+    distances = np.abs(colours[:, None] - colours[None]).sum(axis=-1)
+    assert distances[~np.eye(classes, dtype=bool)].min() >= least
+    generated = colours[32:]
+    assert (generated.max(axis=1) - generated.min(axis=1)).min() >= 15  # void is grey
+    with pytest.raises(ValueError, match="1 to 256 classes, got 257"):
+        class_colours(257)
+
+
+def test_forty_classes_are_drawn_with_void():
+    labels = np.arange(41, dtype=np.uint8).repeat(41).reshape(1, 41, 41)
+    labels[labels == 40] = 255
+    images = np.zeros((1, 3, 41, 41), np.uint8)
+    names = [f"class {i}" for i in range(40)]
+    picture = segmentation_picture(images, labels, np.minimum(labels, 39), names)
+    assert all(has_colour(picture, tuple(colour)) for colour in class_colours(40))
+
+
+def test_photographs_are_shrunk():
+    """Halves of 3000x2000 pixels: of one class, of void, and wrong in a corner."""
+    images = np.zeros((1, 3, 2000, 3000), np.uint8)
+    images[..., 1500:] = 200
+    truth = np.zeros((1, 2000, 3000), np.int32)
+    truth[:, :, 1500:] = 1
+    predicted = truth.copy()
+    predicted[0, :1000, :750] = 1
+    picture = segmentation_picture(images, truth, predicted, NAMES, errors=True)
+    assert picture.width == 4 * (400 + 10) + 10 and picture.height < 400
+    pixels = np.asarray(picture)[32 : 32 + 267]  # below the titles
+    cells = [pixels[:, left : left + 400] for left in range(10, 1640, 410)]
+    ground, thing = class_colours(2)
+    assert (cells[0][:, :190] == 0).all() and (cells[0][:, 210:] == 200).all()
+    assert (cells[1][:, :200] == ground).all() and (cells[1][:, 200:] == thing).all()
+    assert (cells[2][:133, :100] == thing).all() and (cells[2][134:, :200] == ground).all()
+    assert (cells[3][:133, :100] == (255, 70, 80)).all()
+    truth[0, 3, 5] = 7  # seen even where shrinking would leave it out
+    with pytest.raises(ValueError, match="got 7 at row 3, column 5"):
+        segmentation_picture(images, truth, predicted, NAMES)
+    whole = classification_picture(images, np.array([0]), np.array([0]), NAMES)
+    assert whole.width < 500
+
+
+def test_pictures_are_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / "a.png"
+    write_picture(Image.new("RGB", (3, 2), (1, 2, 3)), path)
+    with Image.open(path) as picture:
+        assert picture.getpixel((2, 1)) == (1, 2, 3)
+    before = path.read_bytes()
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(mg.WriteError, match="unchanged"):
+        write_picture(Image.new("RGB", (30, 20)), path)
+    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
+    with pytest.raises(ValueError, match=r"ending such as \.png, got a\.what"):
+        write_picture(Image.new("RGB", (3, 2)), tmp_path / "a.what")
+
+
+def test_figures_are_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib")
+    writers = {
+        "curves.png": lambda path: plot_curves([{"epoch": 1, "loss": 1.0}], path),
+        "filters.png": lambda path: plot_filters(np.eye(4).reshape(4, 1, 2, 2), path),
+        "confusion.png": lambda path: plot_confusion(ConfusionMatrix(2), path),
+    }
+    monkeypatch.setattr(os, "fsync", fail)
+    for name, write in writers.items():
+        (tmp_path / name).write_text("before")
+        with pytest.raises(mg.WriteError):
+            write(tmp_path / name)
+        assert (tmp_path / name).read_text() == "before"
+        with pytest.raises(ValueError, match=r"ends in .*\.svg.*, got a\.what"):
+            write(tmp_path / "a.what")
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def fail(_: int) -> None:
+    raise OSError(errno.ENOSPC, "full")
 
 
 def test_labels_become_colours_and_void_a_grey_hatch():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import csv
 import io
 import json
 
@@ -10,7 +11,13 @@ import pytest
 from PIL import Image
 
 from minigraph.metrics import ConfusionMatrix
-from minigraph.report import write_markdown_summary, write_scores, write_summary
+from minigraph.report import (
+    plot_curves,
+    scores_markdown,
+    write_markdown_summary,
+    write_scores,
+    write_summary,
+)
 from minigraph.report.summary import PICTURES
 
 EVIL = "<img src=x onerror=\"alert('&')\">"
@@ -113,7 +120,7 @@ def test_the_markdown_page_links_its_pictures(run):
         ("settings.json", "[]", "Expected a JSON object, got list"),
         ("metrics.jsonl", "{}\nx", "line 2"),
         ("scores.csv", "class,iou\na\n", "Expected 2 cells in each line"),
-        ("curves.png", "x" * 32_000_001, "at most 32,000,000 bytes"),
+        ("metrics.jsonl", "x" * 32_000_001, "at most 32,000,000 bytes"),
     ],
 )
 def test_files_that_cannot_be_read_are_named(run, name, content, message):
@@ -130,3 +137,56 @@ def test_empty_files_make_a_page(run, read_html):
     (run / "scores.csv").write_text("")
     read_html(write_summary(run).read_text())
     write_markdown_summary(run)
+
+
+def test_a_large_picture_is_linked(run, read_html):
+    with (run / "predictions.png").open("ab") as file:
+        file.truncate(33_000_000)
+    page = read_html(write_summary(run).read_text())
+    assert [attributes for tag, attributes in page.tags if tag == "a"] == [
+        {"href": "predictions.png"}
+    ]
+    assert sum(tag == "img" for tag, _ in page.tags) == len(PICTURES) - 1
+    assert "Too large for this page (33 MB)" in str(page.text)
+    assert "](predictions.png)" in write_markdown_summary(run).read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("scores.csv", b"\x89PNG\r\n\x1a\n\xff"), ("scores.csv", b"a" * 200_000),
+        ("settings.json", b"\xff"), ("settings.json", b'{"a":' * 100_000),
+        ("settings.json", b'{"a":' * 2000 + b"1" + b"}" * 2000),
+        ("metrics.jsonl", b"\xff"), ("metrics.jsonl", b'{"a":' * 100_000),
+        ("metrics.jsonl", b"1" * 5000),
+    ],
+)  # fmt: skip
+def test_what_no_reader_understands_is_named(run, name, content):
+    (run / name).write_bytes(content)
+    for write in (write_summary, write_markdown_summary):
+        with pytest.raises(ValueError, match=f"Expected .*{name}"):
+            write(run)
+
+
+def test_numbers_beyond_all_floats_make_a_page(run):
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write(f'{{"epoch": 4, "val_mean_iou": 1{"0" * 400}, "seconds": 1e400}}\n')
+        file.write('{"epoch": 5, "seconds": NaN}\n')
+    assert "best val mean IoU 0.625" in write_summary(run).read_text()
+    plot_curves(run / "metrics.jsonl", run / "curves.png")
+
+
+def test_formulas_are_names_in_tables(run, read_html):
+    names = ("=1+1", "'@b", "-", "'c", "plain")
+    write_scores(ConfusionMatrix(5, class_names=names), run / "scores.csv")
+    with (run / "scores.csv").open(newline="") as file:
+        cells = [line[0] for line in csv.reader(file)][1:]
+    assert cells == ["'=1+1", "''@b", "'-", "'c", "plain"]
+    text = str(read_html(write_summary(run).read_text()).text)
+    assert all(name in text for name in names) and "'=1+1" not in text and "''@b" not in text
+
+
+def test_addresses_are_no_links_in_markdown():
+    matrix = ConfusionMatrix(2, class_names=("https://a.example/b", "WWW.b.example &lt;"))
+    text = scores_markdown(matrix)
+    assert r"https\://a.example/b" in text and r"WWW\.b.example \&lt;" in text

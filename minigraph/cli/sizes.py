@@ -1,0 +1,13 @@
+"""Sizes as options give them."""
+
+from __future__ import annotations
+
+import re
+
+
+def parse_size(option: str, text: str) -> tuple[int, int]:
+    """``HEIGHTxWIDTH`` as numbers of one or more. Raises ValueError, with the option's name."""
+    found = re.fullmatch(r"([1-9][0-9]{0,8})x([1-9][0-9]{0,8})", text)
+    if found is None:
+        raise ValueError(f"Expected {option} HEIGHTxWIDTH such as 176x240, got {text!r}")
+    return int(found[1]), int(found[2])
