@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from minigraph.cli.console import new_console
+from minigraph.cli.sizes import parse_optional_size
 from minigraph.data import Dataset, FileDataset, LabelCounts, count_labels
 from minigraph.data.dataset import pixel_bytes
 from minigraph.data.download import DOWNLOADS, cache_folder, download, find_download
@@ -65,8 +66,8 @@ def datasets(
     if fetch:
         _download(name, console)
     options = {
-        "crop": _size("crop", crop),
-        "size": _size("size", size),
+        "crop": parse_optional_size("--crop", crop),
+        "size": parse_optional_size("--size", size),
         "channels": channels,
         "class_names": None if classes is None else classes.split(","),
         "void_label": void_label,
@@ -171,15 +172,6 @@ def _file_sizes(parts: Sequence[Dataset]) -> str:
         f", files of {len(sizes)} sizes, {min(heights)} to {max(heights)} high and {min(widths)} "
         f"to {max(widths)} wide"
     )
-
-
-def _size(option: str, text: str | None) -> tuple[int, int] | None:
-    if text is None:
-        return None
-    height, _, width = text.partition("x")
-    if not height.isdecimal() or not width.isdecimal():
-        raise ValueError(f"Expected --{option} HEIGHTxWIDTH such as 176x240, got {text!r}")
-    return int(height), int(width)
 
 
 def _flag(option: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy as np
 from minigraph import schedules
 from minigraph.cli.recipes import RECIPES
 from minigraph.cli.settings import Settings
+from minigraph.cli.sizes import parse_optional_size
 from minigraph.data import (
     ColourJitter,
     Compose,
@@ -41,7 +41,7 @@ SCHEDULES = ("constant", "step", "cosine", "poly", "one-cycle")
 def check_settings(settings: Settings) -> None:
     """Raise ValueError for a setting that says nothing, before anything is read."""
     for option in ("size", "crop", "random_crop"):
-        pair(_option(option), getattr(settings, option))
+        parse_optional_size(_option(option), getattr(settings, option))
     if settings.random_scale is not None:
         _range("--random-scale", settings.random_scale)
     if settings.class_weights is not None:
@@ -59,8 +59,8 @@ def make_datasets(settings: Settings) -> tuple[Dataset, Dataset]:
     """The training and the held-out set."""
     return open_dataset(
         settings.data,
-        crop=pair("--crop", settings.crop),
-        size=pair("--size", settings.size),
+        crop=parse_optional_size("--crop", settings.crop),
+        size=parse_optional_size("--size", settings.size),
         channels=settings.channels,
         class_names=settings.class_names,
         void_label=settings.void_label,
@@ -77,7 +77,7 @@ def make_augmentation(settings: Settings, dataset: Dataset) -> Augmentation | No
         low, high = _range("--random-scale", settings.random_scale)
         _check_void("--random-scale", dataset)
         steps.append(RandomScale(low, high, void_label=void))
-    crop = pair("--random-crop", settings.random_crop)
+    crop = parse_optional_size("--random-crop", settings.random_crop)
     if crop is not None:
         _, height, width = dataset.image_shape
         if crop[0] > height or crop[1] > width:
@@ -136,17 +136,7 @@ def make_schedule(settings: Settings, steps: int) -> Schedule | None:
 
 def training_size(settings: Settings) -> tuple[int, int] | None:
     """(height, width) of what is trained on, where it is not the data set's."""
-    return pair("--random-crop", settings.random_crop)
-
-
-def pair(option: str, text: str | None) -> tuple[int, int] | None:
-    """``HEIGHTxWIDTH`` as numbers."""
-    if text is None:
-        return None
-    found = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)
-    if found is None:
-        raise ValueError(f"Expected {option} HEIGHTxWIDTH such as 176x240, got {text!r}")
-    return int(found[1]), int(found[2])
+    return parse_optional_size("--random-crop", settings.random_crop)
 
 
 def _option(name: str) -> str:

@@ -11,3 +11,8 @@ def parse_size(option: str, text: str) -> tuple[int, int]:
     if found is None:
         raise ValueError(f"Expected {option} HEIGHTxWIDTH such as 176x240, got {text!r}")
     return int(found[1]), int(found[2])
+
+
+def parse_optional_size(option: str, text: str | None) -> tuple[int, int] | None:
+    """The same for an option that may be left out."""
+    return None if text is None else parse_size(option, text)

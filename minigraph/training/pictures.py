@@ -19,6 +19,7 @@ from minigraph.report import (
     plot_confusion,
     plot_filters,
     segmentation_picture,
+    write_picture,
     write_scores,
 )
 from minigraph.training.evaluation import Evaluation, evaluate
@@ -69,7 +70,7 @@ def draw_predictions(predictor: Predictor, dataset: Dataset, output: Path) -> No
         )
     else:
         picture = classification_picture(images, labels, np.array(predicted), dataset.class_names)
-    picture.save(output)
+    write_picture(picture, output)
 
 
 def _draw_feature_maps(model: mg.Executable, dataset: Dataset, output: Path) -> None:
@@ -77,7 +78,7 @@ def _draw_feature_maps(model: mg.Executable, dataset: Dataset, output: Path) -> 
     scaled = images.astype(np.float32) / 255
     if dataset.is_segmentation:
         scaled = pad_to_multiple(scaled, size_multiple(model))
-    feature_map_picture(feature_maps(model, scaled), image=images[0]).save(output)
+    write_picture(feature_map_picture(feature_maps(model, scaled), image=images[0]), output)
 
 
 def _draw_filters(model: mg.Executable, output: Path) -> None:

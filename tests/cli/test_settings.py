@@ -28,7 +28,6 @@ def test_options_win_over_the_file_which_wins_over_the_network(tmp_path: Path) -
 def test_a_networks_size_is_that_of_the_generated_pictures() -> None:
     assert settings_from("fcn8s", None, {}).size == "64x64"
     assert settings_from("fcn8s", None, {"data": "camvid"}).size is None
-    assert settings_from("alexnet", None, {"data": "flowers"}).size == "64x64"
 
 
 def test_what_is_written_says_it_all(tmp_path: Path) -> None:
