@@ -16,8 +16,9 @@ from minigraph.data.labels import find_illegal, legal_text, place_text
 Array = np.ndarray
 Batch = dict[str, Array]
 Augmentation = Callable[[Array, Array, np.random.Generator], tuple[Array, Array]]
-"""``(images, labels, generator) -> (images, labels)``: dtypes stay as they were; height and width
-may change, those of images and masks together. `minigraph.data.augment` has the usual ones."""
+"""``(images, labels, generator) -> (images, labels)``: images stay uint8 ``(N, C, H, W)``, labels
+integers ``(N,)`` or ``(N, H, W)``; height and width may change, those of images and masks together.
+`minigraph.data.augment` has the usual ones."""
 
 
 def batches(
@@ -44,8 +45,9 @@ def batches(
         drop_last: leave out a last batch that is not full (for graphs of one fixed batch size).
         mean: subtracted from pixel / 255; one number, or one per channel.
         std: then divided by; one number, or one per channel.
-        augment: changes pictures and labels together, such as ``random_horizontal_flip``; labels
-            that are then neither a class nor void are an error at that batch.
+        augment: changes pictures and labels together, such as ``random_horizontal_flip``; pictures
+            that are then not bytes, and labels that are neither a class nor void, are an error at
+            that batch.
         start: the first batch to make, from 0: the same batches as without it, less those before.
 
     Yields:
@@ -108,7 +110,7 @@ def _generate(
         images, labels = dataset.fetch(chosen)
         if augment is not None:
             images, labels = augment(images, labels, _generator(seed, 1, first // batch_size))
-            _check_augmented(dataset, labels, chosen)
+            _check_augmented(dataset, images, labels, chosen)
         scaled = images * scale
         scaled += shift
         yield {"image": scaled, "label": labels.astype(np.int32)}
@@ -119,8 +121,21 @@ def _generator(seed: tuple[int, int], *stream: int) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=stream))
 
 
-def _check_augmented(dataset: Dataset, labels: Array, chosen: Array) -> None:
-    """Raise ValueError where an augmentation made labels that the data set does not know."""
+def _check_augmented(dataset: Dataset, images: Array, labels: Array, chosen: Array) -> None:
+    """Raise ValueError where an augmentation did not make pictures and labels of the data set."""
+    kind = (len(chosen), dataset.image_shape[0])
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[:2] != kind:
+        raise ValueError(
+            f"Expected images as uint8 ({kind[0]}, {kind[1]}, H, W) after augmentation, got "
+            f"{images.dtype} {images.shape} in data set '{dataset.name}': round to 0..255 and "
+            f"convert with .astype(np.uint8); mean and std are arguments of batches"
+        )
+    pixels = images.shape[2:] if dataset.is_segmentation else ()
+    if labels.dtype.kind not in "iu" or labels.shape != (len(chosen), *pixels):
+        raise ValueError(
+            f"Expected labels as integers {(len(chosen), *pixels)} after augmentation, got "
+            f"{labels.dtype} {labels.shape} in data set '{dataset.name}'"
+        )
     place = find_illegal(labels, dataset.classes, dataset.void_label)
     if place is not None:
         whole = (int(chosen[place[0]]), *place[1:])

@@ -8,9 +8,9 @@ from pathlib import Path
 from minigraph.data.dataset import ArrayDataset
 from minigraph.data.files import FileDataset, Sample, open_files
 from minigraph.data.framing import Resized
+from minigraph.data.labels import check_classes
 from minigraph.data.pictures import Size, check_channels, check_size, list_pictures
 
-MOST_CLASSES = 256  # labels are bytes
 WAY_OUT = "Pass size=(height, width) to resize all of them"
 
 
@@ -25,7 +25,8 @@ def open_class_folders(
     """All pictures of `<root>/<class>/<picture>`, class by class, in order of their names.
 
     Hidden files, and files that are no pictures by their ending, are passed over. The headers of
-    all pictures are looked at here, their pixels when they are fetched.
+    all pictures are looked at here, their pixels when they are fetched. Pictures are turned as
+    their EXIF orientation says.
 
     Args:
         root: the folder of the folders.
@@ -79,11 +80,7 @@ def list_classes(
     """(names of the classes, every picture with its label, class by class)."""
     folders = class_folders(root)
     names = tuple(folders if class_names is None else class_names)
-    if len(names) > MOST_CLASSES or len(set(names)) < len(names):
-        raise ValueError(
-            f"Expected up to {MOST_CLASSES} classes of different names, got {len(names)} "
-            f"({len(set(names))} different): {root}"
-        )
+    check_classes(names, None, str(root))
     for folder in folders:
         if folder not in names:
             raise ValueError(

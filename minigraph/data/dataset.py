@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from minigraph.data.labels import check_void, find_illegal, legal_text, place_text
+from minigraph.data.labels import check_classes, find_illegal, legal_text, place_text
 
 Array = np.ndarray
 Indices = slice | Sequence[int] | Array
@@ -89,8 +89,8 @@ class ArrayDataset:
         name: what reports call the data set.
 
     Raises:
-        ValueError: the arrays do not belong together, void is among the classes, or a label is
-            neither a class nor void.
+        ValueError: the arrays do not belong together, two classes have one name, there are more
+            than 256, void is among them, or a label is neither a class nor void.
     """
 
     images: Array = field(repr=False)
@@ -115,7 +115,7 @@ class ArrayDataset:
         self._check_labels()
 
     def _check_labels(self) -> None:
-        check_void(self.void_label, self.classes, f"data set '{self.name}'")
+        check_classes(self.class_names, self.void_label, f"data set '{self.name}'")
         if self.labels.dtype != np.uint8:
             raise ValueError(
                 f"Expected labels as uint8 class indices, got {self.labels.dtype} in data set "
@@ -184,7 +184,14 @@ def channel_statistics(dataset: Dataset) -> tuple[tuple[float, ...], tuple[float
     """Mean and standard deviation of pixel / 255 per channel, over all pictures.
 
     They come from histograms, whole numbers: the same bits wherever the pictures are kept.
+
+    Raises ValueError for a data set without pictures.
     """
+    if not len(dataset):
+        raise ValueError(
+            f"Expected pictures to take mean and deviation of, got an empty data set "
+            f"'{dataset.name}'"
+        )
     channels = dataset.image_shape[0]
     histograms = np.zeros((channels, 256), np.int64)
     for piece in pieces(dataset):

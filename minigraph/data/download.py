@@ -12,6 +12,7 @@ import os
 import shutil
 import tarfile
 import tempfile
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ from types import MappingProxyType
 from typing import Any
 
 CACHE_VARIABLE = "MINIGRAPH_DATA"
+UNPACKING = "unpacking-"  # how the names of folders begin that are being unpacked into
+ABANDONED = 3600.0  # seconds without a write, after which nobody fetches into a file any more
 
 
 @dataclass(frozen=True)
@@ -126,7 +129,7 @@ def find_download(name: str) -> Path | None:
 
 
 def download(source: Download, cache: Path, progress: Any = False) -> Path:
-    """Fetch what is missing or damaged of a set, and unpack it.
+    """Fetch what is missing or damaged of a set, and unpack it; clear what a killed call left.
 
     Args:
         source: such as ``DOWNLOADS["fashion-mnist"]``.
@@ -143,14 +146,16 @@ def download(source: Download, cache: Path, progress: Any = False) -> Path:
     """
     folder = cache / source.name
     root = folder / (source.unpacked or "")
-    if source.unpacked is not None and root.is_dir():
-        return root
     way_out = (
         f"Try again, or put {', '.join(file.name for file in source.files)} into {folder} and give "
         f"the same command"
     )
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        _clear_leftovers(folder)
+        if source.unpacked is not None and root.is_dir():
+            (folder / source.files[0].name).unlink(missing_ok=True)
+            return root
         _check_space(source, folder)
         for file in source.files:
             _fetch(source, file, folder, progress)
@@ -185,13 +190,22 @@ def _fetch(source: Download, file: RemoteFile, folder: Path, progress: Any) -> N
 
 def _unpack(archive: Path, inner: str, folder: Path) -> None:
     """The part `inner` of an archive, as a whole or not at all; the archive is then deleted."""
-    with tempfile.TemporaryDirectory(dir=folder) as unpacked:
+    with tempfile.TemporaryDirectory(prefix=UNPACKING, dir=folder) as unpacked:
         with tarfile.open(archive) as tar:
             members = [member for member in tar if member.name.startswith(f"{inner}/")]
             tar.extractall(unpacked, members, filter="data")
         (folder / inner).parent.mkdir(parents=True, exist_ok=True)
         (Path(unpacked) / inner).rename(folder / inner)
     archive.unlink()
+
+
+def _clear_leftovers(folder: Path) -> None:
+    """Delete half-unpacked folders, and the files of pooch that were not fetched to their end."""
+    for path in folder.glob(f"{UNPACKING}*"):
+        shutil.rmtree(path, ignore_errors=True)
+    for path in folder.glob(f"{tempfile.gettempprefix()}*"):
+        if path.is_file() and time.time() - path.stat().st_mtime > ABANDONED:
+            path.unlink(missing_ok=True)
 
 
 def _check_space(source: Download, folder: Path) -> None:

@@ -16,13 +16,14 @@ import numpy as np
 
 from minigraph.data.dataset import ArrayDataset, Indices, channel_statistics
 from minigraph.data.framing import Framing, Unchanged
-from minigraph.data.labels import check_void
+from minigraph.data.labels import check_classes
 from minigraph.data.pictures import (
     Header,
     Size,
     check_channels,
     check_image_header,
     check_mask_header,
+    check_upright,
     read_header,
     read_image,
     read_mask,
@@ -69,7 +70,8 @@ class FileDataset:
         workers: threads that decode the files of one fetch.
 
     Raises:
-        ValueError: there is no picture or no worker, or void is among the classes.
+        ValueError: there is no picture or no worker, two classes have one name, there are more than
+            256, or void is among them.
     """
 
     samples: tuple[Sample, ...] = field(repr=False)
@@ -83,7 +85,7 @@ class FileDataset:
     def __post_init__(self) -> None:
         object.__setattr__(self, "class_names", tuple(self.class_names))
         check_channels(self.channels)
-        check_void(self.void_label, self.classes, f"data set '{self.name}'")
+        check_classes(self.class_names, self.void_label, f"data set '{self.name}'")
         if not self.samples:
             raise ValueError(f"Expected at least one picture, got none in data set '{self.name}'")
         if self.workers < 1:
@@ -214,6 +216,8 @@ def open_files(
             try:
                 header = read_header(sample.image)
                 check_image_header(header, sample.image)
+                if isinstance(sample.label, Path):
+                    check_upright(header, sample.image)
                 if first is None:
                     first, first_path = header, sample.image
                     framing = framing or Unchanged(header.size, sample.image, way_out)

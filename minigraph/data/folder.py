@@ -56,8 +56,9 @@ def open_segmentation_folders(
 
     Raises:
         FileNotFoundError: a folder or a partner file is missing, or there are no pictures.
-        ValueError: naming the file: sizes differ, the mask is coloured or lossy, or the file cannot
-            be read; when it is fetched: a value is neither a class nor void.
+        ValueError: naming the file: sizes differ, the mask is coloured or lossy, there is an EXIF
+            orientation (nobody can tell whether the mask follows it), or the file cannot be read;
+            when it is fetched: a value is neither a class nor void.
     """
     check_channels(channels)
     image_folder = Path(image_folder)

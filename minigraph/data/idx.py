@@ -36,6 +36,7 @@ DTYPES: Mapping[int, np.dtype] = MappingProxyType(
         0x0E: np.dtype(">f8"),
     }
 )
+MOST_DIMENSIONS = 32  # the format has up to 255, NumPy 32 in all of its versions
 GZIP_MAGIC = b"\x1f\x8b"
 LARGEST_DEFLATE_RATIO = 1032  # one bit pair of deflate stands for 258 bytes at the most
 
@@ -86,9 +87,11 @@ def _read(
     data_bytes = math.prod(shape) * dtype.itemsize
     sizes = "x".join(map(str, shape))
     whole = f"Expected {header_bytes + data_bytes} bytes ({sizes} {dtype.name} and a header)"
-    if data_bytes > max_bytes:
+    # NumPy bounds the other sizes of an array of no numbers too.
+    spanned_bytes = math.prod(size or 1 for size in shape) * dtype.itemsize
+    if spanned_bytes > max_bytes:
         raise ValueError(
-            f"Expected at most {max_bytes} bytes of data, got a header that asks for {data_bytes} "
+            f"Expected at most {max_bytes} bytes of data, got a header that spans {spanned_bytes} "
             f"({sizes} {dtype.name}): {path}. Pass max_bytes= if that is right"
         )
     if header_bytes + data_bytes > longest:
@@ -117,6 +120,11 @@ def _read_header(stream: io.BufferedIOBase, path: Path) -> tuple[np.dtype, tuple
             f"'{magic.hex(' ')}': {path} is no IDX file"
         )
     dimensions = magic[3]
+    if dimensions > MOST_DIMENSIONS:
+        raise ValueError(
+            f"Expected up to {MOST_DIMENSIONS} dimensions, got a header of {dimensions}: {path} is "
+            f"damaged"
+        )
     sizes = stream.read(4 * dimensions)
     if len(sizes) < 4 * dimensions:
         raise ValueError(

@@ -58,7 +58,7 @@ def choose_classes(
         if found[1:VOID_LABEL].sum() == 0:
             raise ValueError(
                 f"Expected class indices 0, 1, ... in the masks, got none but 0 and 255: {root}. "
-                f"Write 1 for 255; or, if 255 is void, give class_names and void_label=255"
+                f"Write 1 for 255 if it is a class, or pass void_label=255 if nobody labelled it"
             )
     if names is not None:
         return names, void_label

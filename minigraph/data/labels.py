@@ -19,7 +19,19 @@ import numpy as np
 Array = np.ndarray
 
 VOID_LABEL = 255
+MOST_CLASSES = 256  # labels are bytes
 BLOCK = 2**20  # labels looked at in one go, so that a check takes no memory to speak of
+
+
+def check_classes(class_names: Sequence[str], void_label: int | None, where: str) -> None:
+    """Raise ValueError unless the names differ, labels can tell them apart, and void is none."""
+    different = len(set(class_names))
+    if len(class_names) > MOST_CLASSES or different < len(class_names):
+        raise ValueError(
+            f"Expected up to {MOST_CLASSES} classes of different names, got {len(class_names)} "
+            f"({different} different) in {where}"
+        )
+    check_void(void_label, len(class_names), where)
 
 
 def check_void(void_label: int | None, classes: int, where: str) -> None:

@@ -9,7 +9,7 @@ Pairs = dict[str, tuple[Path, Path]]
 
 IMAGE_FOLDERS = ("images", "image", "img")
 MASK_FOLDERS = ("masks", "mask", "labels", "label", "annotations")
-HELD_OUT_FOLDERS = ("val", "test")
+HELD_OUT_FOLDERS = ("val", "valid", "validation", "test")  # the first that is there
 
 
 def camvid_pairs(root: Path) -> Pairs:

@@ -34,7 +34,8 @@ def open_dataset(
     Args:
         name: ``shapes`` (generated, needs no files); a folder in one of the layouts that
             `minigraph datasets` lists; or the name of a set that was downloaded, such as
-            ``fashion-mnist``. A folder of that name comes first.
+            ``fashion-mnist``; a folder of that name comes first. A folder called ``shapes`` is
+            asked for as ``./shapes`` or as a `Path`.
         crop: (height, width) to keep of each picture with a mask, from the top left corner.
         size: (height, width) of all pictures: those with one label are resized to it, those with
             masks lie at the top left of a frame, larger ones shrunk to fit, the rest void.
@@ -56,11 +57,12 @@ def open_dataset(
 
     Raises:
         FileNotFoundError: there is no such folder, or nothing known in it.
-        ValueError: naming the file: something in it is wrong; or an option that does not apply.
+        ValueError: naming the file: something in it is wrong; or an option that does not apply; or
+            ``shapes`` where there is a folder of that name too.
     """
     names = None if class_names is None else tuple(class_names)
     options = Options(crop, size, channels, names, void_label, held_out)
-    if name == SHAPES:
+    if _is_generated(name):
         return _generate(options, seed)
     train, held = open_folder(find_folder(name), options)
     if pixel_bytes(train) + pixel_bytes(held) <= memory_budget:
@@ -82,6 +84,8 @@ def check_dataset(
 
     The arguments are those of `open_dataset`, which stops at the first problem.
     """
+    if _is_generated(name):
+        return []
     names = None if class_names is None else tuple(class_names)
     options = Options(crop, size, channels, names, void_label, held_out)
     problems: list[Exception] = []
@@ -112,6 +116,19 @@ def find_folder(name: str | Path) -> Path:
     raise FileNotFoundError(
         f"Expected a folder or one of {known} as the data set, got {str(name)!r}"
     )
+
+
+def _is_generated(name: str | Path) -> bool:
+    """Are the generated shapes meant? Raises ValueError where a folder could be as well."""
+    if name != SHAPES:
+        return False
+    if Path(SHAPES).is_dir():
+        raise ValueError(
+            f"Expected one data set called {SHAPES}, got the generated one and a folder "
+            f"{Path(SHAPES).resolve()}: write ./{SHAPES} for the folder, or rename it for the "
+            f"generated one"
+        )
+    return True
 
 
 def _generate(options: Options, seed: int) -> Parts:

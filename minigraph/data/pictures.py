@@ -3,6 +3,9 @@
 A file's header (size, kind of pixels) is looked at before its pixels are decoded, so that a file
 that claims to be huge costs nothing. Pictures change size by bilinear interpolation (with Pillow's
 antialiasing when they shrink), masks by taking the nearest index: no new index is ever made.
+
+A picture is turned as its EXIF orientation says, which is how viewers show it, and its header's
+size is that of the turned one. Of a PNG only EXIF ahead of the pixels counts.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
-from PIL import Image, ImageFile
+from PIL import ExifTags, Image, ImageFile, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 from minigraph.data.labels import find_illegal, legal_text
 
@@ -22,11 +25,15 @@ Size = tuple[int, int]  # height and width in pixels
 
 LOSSY_SUFFIXES = frozenset({".jpg", ".jpeg"})
 IMAGE_SUFFIXES = LOSSY_SUFFIXES | {".png", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"}
+# Others are never tried: for EPS Pillow starts another program. JPEG's opener takes MPO as well.
+FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "GIF", "PPM")
 GREY_MODES = frozenset({"1", "L", "LA"})
 IMAGE_MODES = GREY_MODES | {"P", "RGB", "RGBA"}
 MASK_MODES = frozenset({"P", "L", "1"})
 CHANNEL_MODES: Mapping[int, str] = MappingProxyType({1: "L", 3: "RGB"})
 MOST_PIXELS = 2**26  # of one file: 8192x8192
+UPRIGHT = 1  # the EXIF orientation of pixels that are stored as they are to be seen
+QUARTER_TURNS = frozenset({5, 6, 7, 8})  # the orientations that change height for width
 # Pillow spreads grey values of 2 and 4 bits over 0..255; dividing gives the stored index back.
 SPREAD: Mapping[str, int] = MappingProxyType({"L;2": 85, "L;4": 17})
 
@@ -36,16 +43,18 @@ class Header:
     """What a file says of its pixels before they are decoded.
 
     Attributes:
-        size: (height, width) in pixels.
+        size: (height, width) in pixels, once turned upright.
         mode: Pillow's name for the kind of pixels, such as `RGB`.
         raw_mode: how the file stores them, such as `L;4` for grey of 4 bits.
         file_format: such as `PNG`, told by content.
+        orientation: that of EXIF, 1 to 8: how the stored pixels have to be turned or mirrored.
     """
 
     size: Size
     mode: str
     raw_mode: str
     file_format: str
+    orientation: int = UPRIGHT
 
     @property
     def channels(self) -> int:
@@ -105,13 +114,25 @@ def check_mask_header(header: Header, path: Path) -> None:
             f"Expected a mask of class indices (a palette or grey picture of 8 bits), got Pillow "
             f"mode '{header.mode}': {path}. Turn colours into class indices first"
         )
+    check_upright(header, path)
+
+
+def check_upright(header: Header, path: Path) -> None:
+    """Raise ValueError for an EXIF orientation: does the mask lie as stored, or as shown?"""
+    if header.orientation != UPRIGHT:
+        raise ValueError(
+            f"Expected pictures with masks to be stored upright, got EXIF orientation "
+            f"{header.orientation}: {path}. Save it turned as its mask lies, without EXIF"
+        )
 
 
 def open_image(path: Path) -> Image.Image:
-    """The decoded picture, grey or coloured of 8 bits a channel."""
+    """The decoded picture, grey or coloured of 8 bits a channel, turned upright."""
     with _open(path) as image:
-        check_image_header(_header(image), path)
-        return _decode(image, path)
+        header = _header(image)
+        check_image_header(header, path)
+        decoded = _decode(image, path)
+        return decoded if header.orientation == UPRIGHT else _turn(decoded, path)
 
 
 def read_image(path: Path, channels: int) -> Array:
@@ -139,7 +160,7 @@ def read_mask(path: Path, classes: int, void_label: int | None) -> Array:
 def _open(path: Path) -> ImageFile.ImageFile:
     """The picture with its header read and its pixels not."""
     try:
-        image = Image.open(path)
+        image = Image.open(path, formats=FORMATS)
     except Exception as error:  # decoders raise whatever a damaged file leads them to
         raise _unreadable(path, error) from error
     if image.width * image.height > MOST_PIXELS:
@@ -159,21 +180,48 @@ def _decode(image: ImageFile.ImageFile, path: Path) -> Image.Image:
     return image
 
 
+def _turn(image: Image.Image, path: Path) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception as error:  # as in _open
+        raise _unreadable(path, error) from error
+
+
 def _unreadable(path: Path, error: Exception) -> ValueError:
     reason = " ".join(str(error).split()) or type(error).__name__
-    return ValueError(f"Expected a picture, got '{reason}': {path}")
+    unknown = isinstance(error, UnidentifiedImageError)
+    way_out = f". What can be read is {', '.join(FORMATS)}" if unknown else ""
+    return ValueError(f"Expected a picture, got '{reason}': {path}{way_out}")
 
 
 def _header(image: ImageFile.ImageFile) -> Header:
     # Pillow forgets the raw mode once it has decoded the file.
     arguments = image.tile[0][3] if image.tile else ""
     raw_mode = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
+    orientation = _orientation(image)
+    height, width = image.height, image.width
+    if isinstance(image, TiffImagePlugin.TiffImageFile):  # turned already by some Pillows
+        height, width = (
+            image.tag_v2[TiffImagePlugin.IMAGELENGTH],
+            image.tag_v2[TiffImagePlugin.IMAGEWIDTH],
+        )
     return Header(
-        (image.height, image.width),
+        (width, height) if orientation in QUARTER_TURNS else (height, width),
         image.mode,
         raw_mode if isinstance(raw_mode, str) else "",
         image.format or "",
+        orientation,
     )
+
+
+def _orientation(image: ImageFile.ImageFile) -> int:
+    """That of EXIF; upright where EXIF is damaged, as viewers do."""
+    try:
+        # Not image.getexif(), which decodes a PNG to look for EXIF behind its pixels.
+        orientation = Image.Image.getexif(image).get(ExifTags.Base.Orientation)
+    except Exception:  # as in _open
+        return UPRIGHT
+    return orientation if isinstance(orientation, int) and 1 < orientation < 9 else UPRIGHT
 
 
 def resize_image(image: Array, height: int, width: int) -> Array:

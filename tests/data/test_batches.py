@@ -197,3 +197,50 @@ def test_a_pass_can_begin_anywhere_and_is_then_the_rest_of_the_whole():
 def test_a_first_batch_below_zero_is_refused():
     with pytest.raises(ValueError, match="start=-1"):
         batches(generate_shapes(4, (32, 32), seed=0), 2, start=-1)
+
+
+@pytest.mark.parametrize(
+    ("augment", "message"),
+    [
+        (
+            lambda images, labels, _: (images / 2, labels),
+            r"as uint8 \(4, 2, H, W\) .*float64",
+        ),
+        (lambda images, labels, _: (images[:3], labels), r"uint8 \(4, 2, H, W\) .*\(3, 2, 3, 4\)"),
+        (lambda images, labels, _: (images[:, :1], labels), r"got uint8 \(4, 1, 3, 4\)"),
+        (lambda images, labels, _: (images, labels + 0.5), r"integers \(4, 3, 4\) .*float64"),
+        (
+            lambda images, labels, _: (images[..., 1:], labels),
+            r"\(4, 3, 3\) after .*\(4, 3, 4\)",
+        ),
+    ],
+    ids=["floats", "too few", "a channel less", "fractional labels", "the images' crop alone"],
+)
+def test_augmentations_that_give_something_else_are_refused(dataset, augment, message):
+    with pytest.raises(ValueError, match=f"{message}.* in data set 'dataset'"):
+        next(batches(dataset, 4, augment=augment))
+
+
+def test_augmentations_may_give_any_integers_as_labels(dataset):
+    wide = next(batches(dataset, 4, augment=lambda i, labels, _: (i, labels.astype(np.int64))))
+    np.testing.assert_array_equal(wide["label"], dataset.labels[:4])
+
+
+@pytest.mark.parametrize("names", [("a", "b", "a"), tuple(map(str, range(257)))])
+def test_classes_have_names_of_their_own_and_fit_a_byte(names):
+    message = rf"up to 256 classes .*got {len(names)} \({len(set(names))} different\) in data set"
+    with pytest.raises(ValueError, match=message):
+        ArrayDataset(PICTURES, LABELS, names)
+
+
+def test_of_256_classes_none_is_left_for_void():
+    names = tuple(map(str, range(256)))
+    assert ArrayDataset(PICTURES, LABELS, names).classes == 256
+    assert ArrayDataset(PICTURES, LABELS, names[:255], 255).classes == 255
+    with pytest.raises(ValueError, match=r"void_label outside of the classes 0\.\.255, got 255"):
+        ArrayDataset(PICTURES, LABELS, names, 255)
+
+
+def test_an_empty_data_set_has_no_statistics(dataset):
+    with pytest.raises(ValueError, match=r"Expected pictures .*got an empty data set 'dataset'"):
+        dataset.subset([]).channel_statistics()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import shutil
 import struct
 import tarfile
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -160,6 +162,26 @@ def test_archives_are_unpacked_as_far_as_needed_and_then_deleted(server, cache):
     assert (train.class_names, train.name, len(held)) == (VOC_CLASSES, "VOC2012/train", 1)
     assert (train.fetch_labels([0]) == 15).all()
     download(source, cache)
+    assert server.asked == ["voc.tar"]
+
+
+def test_what_a_killed_download_left_is_cleared(server, cache):
+    source = serve(server, "voc", {"voc.tar": voc_like()}, "VOCdevkit/VOC2012")
+    folder = cache / "voc"
+
+    def kill() -> None:
+        (folder / f"{module.UNPACKING}x" / "VOCdevkit").mkdir(parents=True)
+        for name, age in (("tmpold", 7200), ("tmpnew", 60)):  # the new one: is being fetched
+            (folder / name).write_bytes(b"part")
+            os.utime(folder / name, (time.time() - age,) * 2)
+
+    kill()
+    download(source, cache)
+    assert sorted(path.name for path in folder.iterdir()) == ["VOCdevkit", "tmpnew"]
+    kill()
+    (folder / "voc.tar").write_bytes(voc_like())  # killed after the unpacked folder was in place
+    download(source, cache)
+    assert sorted(path.name for path in folder.iterdir()) == ["VOCdevkit", "tmpnew"]
     assert server.asked == ["voc.tar"]
 
 

@@ -171,3 +171,8 @@ def test_both_kinds_are_data_sets(lazy):
         return len(dataset)
 
     assert length(lazy) == length(lazy.in_memory()) == 7
+
+
+def test_classes_of_files_have_names_of_their_own(lazy):
+    with pytest.raises(ValueError, match=r"different names, got 3 \(2 different\) in data set"):
+        replace(lazy, class_names=("a", "b", "a"))

@@ -57,6 +57,8 @@ def test_a_missing_file_is_named(tmp_path):
         (b"\0\0\x08\x03\0\0\0\x01\0\0", "Expected 3 sizes of 4 bytes, got 6"),
         (idx_bytes((2, 3), 8, bytes(5)), r"Expected 18 bytes \(2x3 uint8 .*got 17"),
         (idx_bytes((2, 3), 8, bytes(7)), "Expected 18 bytes .*got 19"),
+        (idx_bytes((1,) * 100, 8, bytes(1)), "up to 32 dimensions, got a header of 100"),
+        (idx_bytes((0, *(2**32 - 1,) * 3), 8, b""), "at most 2147483648 bytes .*0x4294967295x"),
     ],
 )
 def test_damaged_plain_files_are_refused_by_name(tmp_path, content, message):

@@ -24,7 +24,7 @@ def test_masks_are_found_beside_images_however_the_folders_are_called(tmp_path, 
     assert (len(train), len(held)) == (2, 1)
 
 
-@pytest.mark.parametrize("held", ["val", "test"])
+@pytest.mark.parametrize("held", ["val", "valid", "validation", "test"])
 @pytest.mark.parametrize("inner", [True, False], ids=["part/images", "images/part"])
 def test_parts_lie_in_or_above_the_folders(tmp_path, held, inner):
     for part, count in (("train", 3), (held, 2)):
@@ -37,6 +37,12 @@ def test_parts_lie_in_or_above_the_folders(tmp_path, held, inner):
     assert validation.name == f"{tmp_path.name}/{held}"
     with pytest.raises(ValueError, match=rf"Expected no held_out .*=0\.5: .*{held}"):
         open_dataset(tmp_path, held_out=0.5)
+
+
+def test_of_several_held_out_parts_the_first_known_name_is_taken(tmp_path):
+    for part in ("train", "test", "validation", "valid"):
+        mask_folder(tmp_path, 2, (f"{part}/images", f"{part}/masks"))
+    assert open_dataset(tmp_path)[1].name == f"{tmp_path.name}/valid"
 
 
 @pytest.mark.parametrize(
@@ -142,7 +148,10 @@ def test_bad_class_lists_are_named(tmp_path, content, message):
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        ([0, 255], "none but 0 and 255: .*Write 1 for 255"),
+        (
+            [0, 255],
+            "none but 0 and 255: .*Write 1 for 255 .*or pass void_label=255",
+        ),
         (
             [0, 80, 200],
             r"class indices 0, 1, \.\.\. in the masks, got 0, 80, 200: .*all 201 classes",
@@ -163,6 +172,9 @@ def test_void_that_is_meant_is_taken(tmp_path):
     for index in range(3):
         save(tmp_path / "images" / f"{index}.png", picture(index))
         save(tmp_path / "masks" / f"{index}.png", mask(index, classes=2) * np.uint8(255))
+    with pytest.raises(ValueError, match=r"or pass void_label=255 if nobody labelled it$"):
+        open_dataset(tmp_path, class_names=["a", "b"])
+    assert open_dataset(tmp_path, void_label=255)[0].class_names == ("class 0",)
     train, _ = open_dataset(tmp_path, class_names=["a", "b"], void_label=255)
     assert set(np.unique(train.fetch_labels(slice(None))).tolist()) == {0, 255}
 

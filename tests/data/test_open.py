@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from minigraph.data import CAMVID_CLASSES, VOC_CLASSES
-from minigraph.data.open import open_dataset
+from minigraph.data.open import check_dataset, open_dataset
 
 
 def save(path: Path, size: tuple[int, int] = (4, 6), channels: int = 3) -> None:
@@ -18,7 +18,7 @@ def save(path: Path, size: tuple[int, int] = (4, 6), channels: int = 3) -> None:
     Image.fromarray(np.zeros(shape, np.uint8)).save(path)
 
 
-@pytest.mark.parametrize("held_out", ["val", "test"])
+@pytest.mark.parametrize("held_out", ["val", "valid", "validation", "test"])
 def test_class_folders_share_the_training_sets_classes(tmp_path, held_out):
     for place in ("train/ant/a.png", "train/bee/b.png", f"{held_out}/bee/c.png"):
         save(tmp_path / place)
@@ -57,3 +57,15 @@ def test_other_folders_are_refused_with_what_was_looked_for(tmp_path):
         FileNotFoundError, match=r"IDX files, Pascal VOC 2012, CamVid, images with masks, class"
     ):
         open_dataset(str(tmp_path))
+
+
+def test_shapes_is_refused_where_a_folder_has_that_name_too(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert check_dataset("shapes") == []
+    for place in ("ant/a.png", "ant/b.png"):
+        save(tmp_path / "shapes" / place)
+    for call in (open_dataset, check_dataset):
+        with pytest.raises(ValueError, match=r"and a folder .*shapes: write \./shapes"):
+            call("shapes")
+    for folder in ("./shapes", Path("shapes")):
+        assert open_dataset(folder)[0].class_names == ("ant",)
