@@ -159,7 +159,11 @@ def exported(network: nn.Module, image: torch.Tensor, path: Path, dynamo: bool, 
         )  # fmt: skip
 
 
-@pytest.mark.parametrize("dynamo", [False, True], ids=["torchscript", "dynamo"])
+@pytest.mark.parametrize(
+    "dynamo",
+    [pytest.param(False, id="torchscript"),
+     pytest.param(True, id="dynamo", marks=pytest.mark.slow)],
+)  # fmt: skip
 @pytest.mark.parametrize("name", MODELS)
 def test_an_exported_network_agrees(name, dynamo, tmp_path, capsys):
     if dynamo:
