@@ -201,10 +201,8 @@ def _header(image: ImageFile.ImageFile) -> Header:
     orientation = _orientation(image)
     height, width = image.height, image.width
     if isinstance(image, TiffImagePlugin.TiffImageFile):  # turned already by some Pillows
-        height, width = (
-            image.tag_v2[TiffImagePlugin.IMAGELENGTH],
-            image.tag_v2[TiffImagePlugin.IMAGEWIDTH],
-        )
+        sides = (TiffImagePlugin.IMAGELENGTH, TiffImagePlugin.IMAGEWIDTH)
+        height, width = (int(image.tag_v2[side]) for side in sides)
     return Header(
         (width, height) if orientation in QUARTER_TURNS else (height, width),
         image.mode,
