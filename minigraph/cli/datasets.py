@@ -41,7 +41,10 @@ def datasets(
         str | None, typer.Option(help="Resize to (with masks: put in a frame of) HEIGHTxWIDTH.")
     ] = None,
     channels: Annotated[int | None, typer.Option(help="1 (grey) or 3 (RGB).")] = None,
-    classes: Annotated[str | None, typer.Option(help="Names of the classes: road,sky,...")] = None,
+    class_names: Annotated[
+        list[str] | None,
+        typer.Option("--class", help="A class's name; once for each, in order."),
+    ] = None,
     void_label: Annotated[int | None, typer.Option(help="The label that counts nowhere.")] = None,
     held_out: Annotated[
         float | None, typer.Option(help="Share held out where there is no val or test: 0.2.")
@@ -69,7 +72,7 @@ def datasets(
         "crop": parse_optional_size("--crop", crop),
         "size": parse_optional_size("--size", size),
         "channels": channels,
-        "class_names": None if classes is None else classes.split(","),
+        "class_names": class_names or None,
         "void_label": void_label,
         "held_out": held_out,
     }
@@ -175,7 +178,7 @@ def _file_sizes(parts: Sequence[Dataset]) -> str:
 
 
 def _flag(option: str) -> str:
-    return "classes" if option == "class_names" else option.replace("_", "-")
+    return "class" if option == "class_names" else option.replace("_", "-")
 
 
 def _megabytes(size: int) -> str:

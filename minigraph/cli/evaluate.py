@@ -78,9 +78,9 @@ def evaluate(
     console.print(str(evaluation.matrix))
     if output is not None:
         output.mkdir(parents=True, exist_ok=True)
-        draw_scores(evaluation, output)
         predictor = Predictor.load(path, backend=backend, threads=threads)
         draw_predictions(predictor, dataset, output / PREDICTIONS)
+        draw_scores(evaluation, output)
         console.print(f"written to {output}/")
 
 

@@ -40,6 +40,8 @@ def main() -> None:
     except (MinigraphError, ValueError, ImportError, OSError) as error:
         what = re.split(r"\n  (?:in|at) ", str(error))[0]  # the rest is for who wrote the model
         text = " ".join(what.split()) or type(error).__name__
+        if isinstance(error, OSError) and error.strerror and error.filename:
+            text = f"Expected a file or folder to use, got '{error.strerror}': {error.filename}"
         new_console(stderr=True).print(f"error: {text}", style="red")
         sys.exit(1)
     except KeyboardInterrupt:

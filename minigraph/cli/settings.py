@@ -106,8 +106,9 @@ def settings_from(model: str | None, file: Path | None, given: Mapping[str, Any]
 
 def read_settings(path: Path) -> dict[str, Any]:
     """A settings file, JSON or TOML by its ending. Raises ValueError or OSError that names it."""
-    text = path.read_text(encoding="utf-8")
+    path = path / "settings.json" if path.is_dir() else path
     try:
+        text = path.read_text(encoding="utf-8")
         found = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
     except ValueError as error:
         raise ValueError(f"Expected settings as JSON or TOML, got '{error}': {path}") from None

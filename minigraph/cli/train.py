@@ -332,5 +332,6 @@ def _check(settings: Settings, training: Dataset) -> None:
         )
     if len(training) < settings.batch_size:
         raise ValueError(
-            f"Expected a batch size up to {len(training)} images, got {settings.batch_size}"
+            f"Expected batches of up to {len(training)} images, which is all there are to train "
+            f"on, got {settings.batch_size}: add --batch-size {max(1, len(training) // 8)}"
         )

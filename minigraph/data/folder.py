@@ -20,7 +20,10 @@ CAMVID_CLASSES = (
     "sign", "fence", "car", "pedestrian", "bicyclist",
 )  # fmt: skip
 CAMVID_VOID_LABEL = 11
-WAY_OUT = "Pass crop=(height, width) to keep a part of each, or size=(height, width) for a frame"
+WAY_OUT = (
+    "Give size (--size HEIGHTxWIDTH), a frame into which each is put, or crop (--crop), the part "
+    "of each to keep"
+)
 
 
 def open_segmentation_folders(

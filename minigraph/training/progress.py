@@ -32,7 +32,7 @@ class ProgressBar(Callback):
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("loss {task.fields[loss]:.4f}{task.fields[score]}"),
-            TextColumn("{task.fields[rate]:.0f} images/s"),
+            TextColumn("{task.fields[rate]:.3g} images/s"),
             TimeRemainingColumn(),
             console=self._console,
             transient=True,
@@ -68,7 +68,7 @@ class ProgressBar(Callback):
         self._print(
             f"epoch {record['epoch']}/{self._training.epochs}  train loss "
             f"{record['train_loss']:.4f}{scores}  ({record['seconds']:.1f} s, "
-            f"{record['images_per_second']:.0f} images/s, "
+            f"{record['images_per_second']:.3g} images/s, "
             f"{100 * record['waiting_for_data']:.1f}% waiting for data)"
         )
 

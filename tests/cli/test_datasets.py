@@ -71,7 +71,19 @@ def test_a_set_with_masks_is_described_by_its_training_part(tmp_path):
 
 def test_class_folders_and_their_options(tmp_path):
     root = class_folder(tmp_path / "pets", {"ant": 4, "bee": 2})
-    output = run(root, "--size", "4x4", "--channels", 1, "--held-out", 0.5, "--classes", "bee,ant")
+    output = run(
+        root,
+        "--size",
+        "4x4",
+        "--channels",
+        1,
+        "--held-out",
+        0.5,
+        "--class",
+        "bee",
+        "--class",
+        "ant",
+    )
     assert "1x4x4 (C,H,W), files of 6x8" in output and "class folders" in output
     assert [
         line.split()[1] for line in output.splitlines() if line[:7] in ("      0", "      1")

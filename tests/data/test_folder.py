@@ -192,7 +192,7 @@ def test_pictures_of_different_sizes_are_refused(folders):
     images, masks = folders
     Image.fromarray(np.zeros((7, 8, 3), np.uint8)).save(images / "b.png")
     save_mask(masks, np.zeros((7, 8), np.uint8))
-    with pytest.raises(ValueError, match=r"6x8 pixels like .*a\.png, got 7x8: .*b\.png.*crop="):
+    with pytest.raises(ValueError, match=r"6x8 pixels like .*a\.png, got 7x8: .*b\.png.*--crop"):
         load_segmentation_folders(images, masks, CLASSES)
     assert load_segmentation_folders(images, masks, CLASSES, crop=(6, 8)).labels.shape == (2, 6, 8)
 
