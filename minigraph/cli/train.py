@@ -330,6 +330,11 @@ def _check(settings: Settings, training: Dataset) -> None:
         raise ValueError(
             f"Expected {wanted} for each image to train {settings.model}, got {got} each"
         )
+    if training.classes < 2:
+        raise ValueError(
+            f"Expected two classes or more to tell apart, got {', '.join(training.class_names)}: "
+            f"see what 'minigraph datasets {settings.data}' takes the folder for"
+        )
     if len(training) < settings.batch_size:
         raise ValueError(
             f"Expected batches of up to {len(training)} images, which is all there are to train "

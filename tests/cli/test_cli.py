@@ -193,6 +193,14 @@ def test_a_refused_resumption_changes_nothing(camvid_like: Path, tmp_path: Path)
     assert "epoch 1/1" not in run("train", "--resume", folder)
 
 
+def test_one_class_is_none(tmp_path: Path) -> None:
+    (tmp_path / "pets" / "images").mkdir(parents=True)
+    for name in "abcdef":
+        Image.new("RGB", (8, 8)).save(tmp_path / "pets" / "images" / f"{name}.png")
+    data = tmp_path / "pets"
+    assert "got images" in refused("train", "lenet", "--data", data, "--batch-size", 1)
+
+
 def test_names_that_look_like_markup(camvid_like: Path, tmp_path: Path) -> None:
     data = camvid_like.rename(camvid_like.with_name("st[red]reet[bold]"))
     output = run("train", "unet", "--data", data, *SMALL, "--epochs", 1, "--runs", tmp_path / "r")
