@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from html.parser import HTMLParser
 
 import pytest
+
+
+def pytest_configure() -> None:
+    """Heed Ctrl-C, which tests press, where a shell has started this in the background."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 VOID = {"meta", "img", "br", "hr", "input", "link"}
 

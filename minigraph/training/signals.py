@@ -34,7 +34,7 @@ class StopRequest:
 
 @contextmanager
 def stop_requests() -> Iterator[StopRequest]:
-    """Turn Ctrl-C and SIGTERM into a request while the block runs.
+    """Turn Ctrl-C and SIGTERM into a request while the block runs, unless they are ignored.
 
     Python gives signals to the main thread alone; in others the request is never made.
     """
@@ -42,7 +42,8 @@ def stop_requests() -> Iterator[StopRequest]:
     if threading.current_thread() is not threading.main_thread():
         yield request
         return
-    before = {number: signal.signal(number, request.ask) for number in SIGNALS}
+    heeded = [n for n in SIGNALS if signal.getsignal(n) not in (signal.SIG_IGN, None)]
+    before = {number: signal.signal(number, request.ask) for number in heeded}
     try:
         yield request
     finally:

@@ -287,6 +287,17 @@ def test_without_a_checkpoint_ctrl_c_is_what_it_always_was(dataset: ArrayDataset
         run(dataset, callbacks=[At(1, 2, press_ctrl_c)])
 
 
+def test_a_signal_that_is_ignored_stays_ignored(dataset: ArrayDataset, tmp_path: Path) -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        interrupt = At(1, 2, press_ctrl_c)
+        _, history = run(dataset, checkpoint=tmp_path / "c", epochs=1, callbacks=[interrupt])
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert not history.interrupted
+
+
 def test_more_epochs_can_be_added(dataset: ArrayDataset, tmp_path: Path) -> None:
     whole, _ = run(dataset, schedule=None)
     checkpoint = tmp_path / "checkpoint.safetensors"
