@@ -199,7 +199,6 @@ def test_unreadable_images_are_named_and_the_others_done(
         ("nowhere", ["a.png"], "nowhere.safetensors: Expected a file, got none"),
         ("no-card", ["a.png"], "no-card.safetensors: Expected a model with a model card"),
         ("wrong", ["a.png"], "2 classes of the model card"),
-        ("many", ["a.png"], "--no-overlay"),
         ("segmentation", ["empty"], "got none: empty"),
         ("segmentation", ["*.tiff"], "got none: *.tiff"),
         ("segmentation", ["nobody.png"], "got none: nobody.png"),
