@@ -10,7 +10,10 @@ import pytest
 
 import minigraph as mg
 from minigraph.ir.errors import UnsupportedError
+from minigraph.models.fcn import fcn8s
 from minigraph.models.lenet import lenet
+from minigraph.models.resnet import resnet
+from minigraph.models.segnet import segnet
 from minigraph.models.small_classifier import small_classifier
 from minigraph.models.unet import unet
 
@@ -26,6 +29,9 @@ NETWORKS: dict[str, tuple[Callable, str]] = {
     "unet_batch_norm": (
         lambda image: unet(image, 5, base=4, depth=2, batch_norm=True), "float32[2,3,32,48]",
     ),
+    "fcn8s": (lambda image: fcn8s(image, 5, base=4), "float32[2,3,64,96]"),
+    "segnet": (lambda image: segnet(image, 5, base=4), "float32[2,3,32,64]"),
+    "resnet18": (lambda image: resnet(image, 5, 18, base=4), "float32[2,3,64,64]"),
 }  # fmt: skip
 """Networks of images to logits, by name, and what they take."""
 
