@@ -97,8 +97,8 @@ def _list(console: Console) -> None:
         options = ", ".join(f"--{_flag(option)}" for option in layout.options)
         console.print(f"  {'':18}   takes {options}")
     console.print(
-        "\nclasses.txt in the folder names the classes, one a line. Without val or test the last "
-        "share of the images is held out."
+        "\nclasses.txt in the folder names the classes, one a line. Without val, valid, validation "
+        "or test the last share of the images is held out."
     )
 
 

@@ -30,6 +30,7 @@ from minigraph.data import Dataset
 from minigraph.training import (
     Callback,
     EarlyStopping,
+    History,
     LabelTask,
     ProgressBar,
     RunFolder,
@@ -227,8 +228,8 @@ def train(
 def _resume(
     model: str | None, config: Path | None, folder: Path, given: dict, console: Console
 ) -> None:
-    fixed = sorted({"model": model, "config": config}.items() - {("model", None), ("config", None)})
-    wrong = [name for name, _ in fixed] + [name for name in given if name not in _MAY_CHANGE]
+    beside = {"model": model, "config": config, **given}
+    wrong = [name for name in beside if beside[name] is not None and name not in _MAY_CHANGE]
     if wrong:
         raise ValueError(
             f"Expected nothing with --resume but {', '.join(sorted(_MAY_CHANGE))}, got "
@@ -291,6 +292,11 @@ def _run(settings: Settings, runs: Path, resumed: Path | None, console: Console)
             else ""
         )
         raise mg.WriteError(f"{error}{hint}") from error
+    _conclude(history, folder, console)
+
+
+def _conclude(history: History, folder: RunFolder, console: Console) -> None:
+    """Say what came of the run; end with its own exit code where it was interrupted."""
     best = history.best(folder.score)
     if best is not None:
         label = folder.score.removeprefix("val_").replace("_", " ").replace("iou", "IoU")

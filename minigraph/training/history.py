@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
+
+from minigraph.report import best_record
 
 Record = dict[str, Any]
 """One epoch's figures, ready for JSON: ``epoch``, ``train_loss``, ``val_loss``, scores, times."""
@@ -59,10 +60,8 @@ class History:
 
     def best(self, score: str) -> Record | None:
         """The record of the highest score (lowest, where it is a loss), the first of equals."""
-        known = [record for record in self.records if not math.isnan(record.get(score, math.nan))]
-        if not known:
-            return None
-        return min(known, key=lambda record: record[score] * sign_of(score))
+        found = best_record(self.records, score)
+        return None if found is None else found[1]
 
     def to_json(self) -> dict[str, Any]:
         """For `from_json`: everything but the reason of an end."""
