@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -58,7 +59,7 @@ class History:
         """Whether Ctrl-C (or SIGTERM) ended the run."""
         return self.stopped == INTERRUPTED
 
-    def best(self, score: str) -> Record | None:
+    def best(self, score: str) -> Mapping[str, Any] | None:
         """The record of the highest score (lowest, where it is a loss), the first of equals."""
         found = best_record(self.records, score)
         return None if found is None else found[1]
