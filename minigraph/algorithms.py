@@ -10,6 +10,7 @@ from minigraph.ir.errors import UnsupportedError
 from minigraph.ir.graph import Graph, Node
 from minigraph.ir.op import Op
 from minigraph.ir.spec import TensorSpec
+from minigraph.layouts import Layouts
 
 DEFAULT_MAX_RELATIVE_ERROR = 1e-4
 
@@ -25,6 +26,7 @@ class Choice:
 def select_algorithms(
     graph: Graph,
     backend: Backend,
+    layouts: Layouts,
     *,
     max_relative_error: float = DEFAULT_MAX_RELATIVE_ERROR,
     max_workspace: int | None = None,
@@ -39,7 +41,7 @@ def select_algorithms(
     choices: dict[Node, Choice] = {}
     missing: list[str] = []
     for node in graph.nodes:
-        if node.op.is_view:
+        if node in layouts.views:
             continue
         key = (node.op, tuple(value.spec for value in node.inputs))
         if key not in answers:

@@ -7,7 +7,7 @@ through the entry-point group ``minigraph.backends``; nothing here imports one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol
@@ -63,6 +63,27 @@ class Algorithm:
     ] = ()  # operands that output 0 may be written over, element by element
 
 
+Strides = tuple[int, ...]
+"""The distance between neighbours along each axis, in elements."""
+
+AxisOrder = Callable[[TensorSpec], tuple[int, ...]]
+"""A spec's axes from the outermost to the innermost in memory."""
+
+
+def dense_strides(spec: TensorSpec, axis_order: tuple[int, ...]) -> Strides:
+    """Strides without gaps, for axes from the outermost to the innermost."""
+    strides, step = [0] * spec.ndim, 1
+    for axis in reversed(axis_order):
+        strides[axis] = step
+        step *= spec.shape[axis]
+    return tuple(strides)
+
+
+def row_major(spec: TensorSpec) -> tuple[int, ...]:
+    """The axis order of plain arrays: the last axis innermost."""
+    return tuple(range(spec.ndim))
+
+
 class Memory(Enum):
     """The three kinds of memory."""
 
@@ -79,6 +100,7 @@ class Slot:
     spec: TensorSpec
     offset: int = 0
     state: str = ""
+    strides: Strides = ()  # in elements, one an axis
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +178,9 @@ class Backend(Protocol):
 
     @property
     def threads(self) -> int: ...
+
+    def axis_order(self, spec: TensorSpec) -> tuple[int, ...]:
+        """The memory order that the backend wants for values of this spec, outermost axis first."""
 
     def candidates(
         self, op: Op, inputs: tuple[TensorSpec, ...]

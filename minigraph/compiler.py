@@ -16,6 +16,7 @@ from minigraph.ir.graph import Graph, Node
 from minigraph.ir.location import Location, describe, traceback_locations
 from minigraph.ir.spec import TensorSpec
 from minigraph.ir.tensor import Tensor
+from minigraph.layouts import assign_layouts
 from minigraph.lower import lower
 from minigraph.memory import MemoryPlan, plan_memory
 from minigraph.ops import new_builder
@@ -145,8 +146,9 @@ def _fit_memory(
 ) -> tuple[Mapping[Node, Choice], MemoryPlan]:
     """Choose and plan; where the plan exceeds the limit, choose again with half the workspace."""
     budget = options.max_relative_error
-    choices = select_algorithms(graph, backend, max_relative_error=budget)
-    plan = plan_memory(graph, choices)
+    layouts = assign_layouts(graph, backend.axis_order)
+    choices = select_algorithms(graph, backend, layouts, max_relative_error=budget)
+    plan = plan_memory(graph, choices, layouts)
     limit = options.memory_limit
     workspace = max((c.algorithm.workspace for c in choices.values()), default=0)
     while limit is not None and plan.total_bytes > limit:
@@ -157,9 +159,9 @@ def _fit_memory(
             )
         workspace = workspace // 2 if workspace > 4096 else 0
         choices = select_algorithms(
-            graph, backend, max_relative_error=budget, max_workspace=workspace
+            graph, backend, layouts, max_relative_error=budget, max_workspace=workspace
         )
-        plan = plan_memory(graph, choices)
+        plan = plan_memory(graph, choices, layouts)
     return choices, plan
 
 

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from minigraph.algorithms import Choice
 from minigraph.backend import ALIGNMENT, Memory, Slot, aligned
 from minigraph.ir.graph import Graph, Node, Value
-from minigraph.ir.spec import TensorSpec
+from minigraph.ir.spec import DType, TensorSpec
+from minigraph.layouts import Layouts
 from minigraph.schedule import Schedule, make_schedule
 
 _BEFORE = -1  # the time at which inputs are copied in
@@ -52,10 +53,10 @@ class MemoryPlan:
         return "\n".join(lines)
 
 
-def plan_memory(graph: Graph, choices: Mapping[Node, Choice]) -> MemoryPlan:
+def plan_memory(graph: Graph, choices: Mapping[Node, Choice], layouts: Layouts) -> MemoryPlan:
     """Place every value and workspace of the graph."""
-    schedule = make_schedule(graph)
-    planner = _Planner(graph, schedule, choices)
+    schedule = make_schedule(graph, layouts.views)
+    planner = _Planner(graph, schedule, choices, layouts)
     planner.place_state_and_cached()
     planner.place_work()
     return planner.finish()
@@ -126,6 +127,7 @@ class _Planner:
     graph: Graph
     schedule: Schedule
     choices: Mapping[Node, Choice]
+    layouts: Layouts
     slots: dict[Value, Slot] = field(default_factory=dict)  # by root
     workspaces: dict[Node, Slot] = field(default_factory=dict)
     commits: list[tuple[str, Slot]] = field(default_factory=list)
@@ -154,19 +156,24 @@ class _Planner:
 
     def place_state_and_cached(self) -> None:
         for value, name in self.states.items():
-            self.slots[value] = Slot(Memory.STATE, value.spec, state=name)
+            self.slots[value] = self.slot(value, Memory.STATE, state=name)
         for node in self.schedule.cached:
             for value in node.outputs:
-                self.slots[value] = self.cached_slot(value.spec)
+                offset = self.cached_offset(value.spec.nbytes)
+                self.slots[value] = self.slot(value, Memory.CACHED, offset)
             choice = self.choices.get(node)
             if choice is not None and choice.algorithm.workspace:
-                self.workspaces[node] = self.cached_slot(_workspace_spec(choice))
+                offset = self.cached_offset(choice.algorithm.workspace)
+                self.workspaces[node] = _workspace(choice, Memory.CACHED, offset)
         self.decide_updates()
 
-    def cached_slot(self, spec: TensorSpec) -> Slot:
-        slot = Slot(Memory.CACHED, spec, offset=self.cached_size)
-        self.cached_size += aligned(spec.nbytes)
-        return slot
+    def slot(self, value: Value, memory: Memory, offset: int = 0, state: str = "") -> Slot:
+        return Slot(memory, value.spec, offset, state, self.layouts.strides[value])
+
+    def cached_offset(self, nbytes: int) -> int:
+        offset = self.cached_size
+        self.cached_size += aligned(nbytes)
+        return offset
 
     def decide_updates(self) -> None:
         """Which new states may be computed in the old one's place; the others wait for a commit."""
@@ -181,7 +188,7 @@ class _Planner:
         for name, value in self.graph.updates.items():
             if self.may_write_directly(name, value, last_refusal, read_at_end):
                 self.direct[value] = name
-                self.slots[value] = Slot(Memory.STATE, value.spec, state=name)
+                self.slots[value] = self.slot(value, Memory.STATE, state=name)
 
     def may_write_directly(
         self, name: str, value: Value, last_refusal: int, read_at_end: set[Value]
@@ -258,22 +265,21 @@ class _Planner:
                 if buffer.death != position:  # else nothing reads the output: it dies here too
                     self.dying.setdefault(buffer.death, []).append(buffer)
                 self.buffers[value] = buffer
-                self.slots[value] = Slot(Memory.WORK, value.spec, buffer.offset)
+                self.slots[value] = self.slot(value, Memory.WORK, buffer.offset)
                 return True
         return False
 
     def allocate(self, value: Value, position: int, deaths: Mapping[Value, int]) -> None:
         death = deaths.get(value, position)
         self.buffers[value] = self.new_buffer(value.name, value.spec.nbytes, position, death)
-        self.slots[value] = Slot(Memory.WORK, value.spec, self.buffers[value].offset)
+        self.slots[value] = self.slot(value, Memory.WORK, self.buffers[value].offset)
 
     def place_workspace(self, node: Node, position: int) -> None:
         choice = self.choices[node]
         if choice.algorithm.workspace:
-            spec = _workspace_spec(choice)
             name = f"workspace of {node.name}"
-            buffer = self.new_buffer(name, spec.nbytes, position, position)
-            self.workspaces[node] = Slot(Memory.WORK, spec, buffer.offset)
+            buffer = self.new_buffer(name, choice.algorithm.workspace, position, position)
+            self.workspaces[node] = _workspace(choice, Memory.WORK, buffer.offset)
 
     def new_buffer(self, name: str, nbytes: int, birth: int, death: int) -> _Buffer:
         size = aligned(nbytes)
@@ -307,15 +313,15 @@ class _Planner:
                 if self.states[root] == name:
                     continue
                 buffer = self.new_buffer(f"old {root.name}", value.spec.nbytes, self.end, self.end)
-                kept = Slot(Memory.WORK, value.spec, buffer.offset)
-                self.copies.append((_as(source, value.spec), kept))
+                kept = self.slot(value, Memory.WORK, buffer.offset)
+                self.copies.append((self.layouts.slot(source, value), kept))
                 source = kept
-            self.commits.append((name, _as(source, value.spec)))
+            self.commits.append((name, self.layouts.slot(source, value)))
 
     def finish(self) -> MemoryPlan:
         slots = dict(self.slots)
         for view, root in self.schedule.roots.items():
-            slots[view] = _as(self.slots[root], view.spec)
+            slots[view] = self.layouts.slot(self.slots[root], view)
         peak_step, peak_values = self.peak_values()
         state_bytes = sum(aligned(s.value.spec.nbytes) + ALIGNMENT for s in self.graph.state)
         return MemoryPlan(
@@ -332,9 +338,6 @@ class _Planner:
         )
 
 
-def _workspace_spec(choice: Choice) -> TensorSpec:
-    return TensorSpec.parse(f"uint8[{choice.algorithm.workspace}]")
-
-
-def _as(slot: Slot, spec: TensorSpec) -> Slot:
-    return Slot(slot.memory, spec, slot.offset, slot.state)
+def _workspace(choice: Choice, memory: Memory, offset: int) -> Slot:
+    spec = TensorSpec((choice.algorithm.workspace,), DType.UINT8)
+    return Slot(memory, spec, offset, strides=(1,))

@@ -8,6 +8,7 @@ where it is made, and as late as its end, so that nothing is computed and kept w
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from minigraph.ir.graph import Graph, Node, Value
@@ -26,32 +27,32 @@ class Schedule:
         return self.roots.get(value, value)
 
 
-def make_schedule(graph: Graph) -> Schedule:
-    """Split and order the nodes; views are left out (they are listed in ``roots``)."""
-    roots = _roots(graph)
-    cached, reads_state = _cached_nodes(graph)
-    steps = [n for n in graph.nodes if n not in cached and not n.op.is_view]
+def make_schedule(graph: Graph, views: Collection[Node]) -> Schedule:
+    """Split and order the nodes; views are left out (``roots`` has their values)."""
+    roots = _roots(graph, views)
+    cached, reads_state = _cached_nodes(graph, views)
+    steps = [n for n in graph.nodes if n not in cached and n not in views]
     movable = _movable(graph, steps, roots)
     times = _times(graph, steps, roots, movable)
     order = sorted(range(len(steps)), key=lambda i: (times[steps[i]], steps[i] in movable, i))
     return Schedule(
-        cached=tuple(n for n in graph.nodes if n in cached and not n.op.is_view),
+        cached=tuple(n for n in graph.nodes if n in cached and n not in views),
         steps=tuple(steps[index] for index in order),
         roots=roots,
         cached_reads_state=reads_state,
     )
 
 
-def _roots(graph: Graph) -> dict[Value, Value]:
+def _roots(graph: Graph, views: Collection[Node]) -> dict[Value, Value]:
     roots: dict[Value, Value] = {}
     for node in graph.nodes:
-        if node.op.is_view:
+        if node in views:
             source = node.inputs[0]
             roots[node.outputs[0]] = roots.get(source, source)
     return roots
 
 
-def _cached_nodes(graph: Graph) -> tuple[set[Node], bool]:
+def _cached_nodes(graph: Graph, views: Collection[Node]) -> tuple[set[Node], bool]:
     """Nodes that depend on constants alone; without updates, on constants and state alone."""
     states = set() if graph.updates else {state.value for state in graph.state}
     stable = set(states)
@@ -60,7 +61,7 @@ def _cached_nodes(graph: Graph) -> tuple[set[Node], bool]:
         if node.op.may_refuse or any(value not in stable for value in node.inputs):
             continue
         stable.update(node.outputs)
-        if not node.op.is_view or node.inputs[0] not in states:
+        if node not in views or node.inputs[0] not in states:
             cached.add(node)
     reads_state = any(value in states for node in cached for value in node.inputs)
     return cached, reads_state or bool(states and cached)

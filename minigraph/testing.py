@@ -290,9 +290,11 @@ class _Replay:
         """The label of each value: whose bytes it is."""
         roots = {value: f"input {value.name}" for value in self.graph.inputs}
         roots |= {state.value: f"old {state.name}" for state in self.graph.state}
+        run = {step.name for step in (*self.program.cached_steps, *self.program.steps)}
         for node in self.graph.nodes:
+            is_view = node.op.is_view and node.name not in run
             for value in node.outputs:
-                roots[value] = roots[node.inputs[0]] if node.op.is_view else value.name
+                roots[value] = roots[node.inputs[0]] if is_view else value.name
         return roots
 
     def run_steps(

@@ -22,6 +22,7 @@ from minigraph.backend import (
 )
 from minigraph.compiler import Options, finish
 from minigraph.ir.errors import UnsupportedError
+from minigraph.layouts import assign_layouts
 from minigraph.ops.conv import Conv2d
 from minigraph.ops.elementwise import Add, Tanh
 from minigraph.testing import graph_of
@@ -47,6 +48,9 @@ class Limited:
     @property
     def threads(self):
         return self.inner.threads
+
+    def axis_order(self, spec):
+        return self.inner.axis_order(spec)
 
     def candidates(self, op, inputs):
         self.asked.append(op.name)
@@ -148,7 +152,7 @@ def test_all_that_is_missing_is_listed_at_once():
     backend = Limited(missing=(Tanh, Add))
     graph = graph_of(model, **SPEC)
     with pytest.raises(UnsupportedError) as caught:
-        select_algorithms(graph, backend)
+        choose(graph, backend)
     text = str(caught.value)
     assert text.startswith("Expected a backend that runs every node, got 'limited', which lacks 4:")
     for line in (
@@ -163,8 +167,13 @@ def test_all_that_is_missing_is_listed_at_once():
 def test_views_are_never_asked_for():
     backend = Limited()
     graph = graph_of(lambda x: {"y": mg.tanh(mg.flatten(x))}, x="float32[2,3,4]")
-    choices = select_algorithms(graph, backend)
+    choices = choose(graph, backend)
     assert backend.asked == ["Tanh"] and len(choices) == 1
+
+
+def choose(graph, backend, **options):
+    layouts = assign_layouts(graph, backend.axis_order)
+    return select_algorithms(graph, backend, layouts, **options)
 
 
 def algorithms(*rows):
@@ -197,7 +206,7 @@ class Choosy(Limited):
 )
 def test_the_fastest_within_the_budgets(error, workspace, expected):
     graph = graph_of(model, **SPEC)
-    choices = select_algorithms(graph, Choosy(), max_relative_error=error, max_workspace=workspace)
+    choices = choose(graph, Choosy(), max_relative_error=error, max_workspace=workspace)
     (choice,) = [c for node, c in choices.items() if isinstance(node.op, Conv2d)]
     assert choice.algorithm.name == expected
     assert {a.name for a, _ in choice.rejected} == {"exact", "quick", "rough", "hungry"} - {
@@ -224,7 +233,7 @@ def test_the_most_exact_is_always_allowed():
         (Rough(), {"max_relative_error": 0.0}),
         (Hungry(), {"max_workspace": 1}),
     ):
-        choices = select_algorithms(graph, backend, **options)
+        choices = choose(graph, backend, **options)
         (choice,) = [c for node, c in choices.items() if isinstance(node.op, Conv2d)]
         assert choice.algorithm.name == "b"
 

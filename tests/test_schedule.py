@@ -18,7 +18,7 @@ def names(nodes):
 
 def assert_valid(graph: Graph):
     """Every step once, after what it reads."""
-    schedule = make_schedule(graph)
+    schedule = make_schedule(graph, {n for n in graph.nodes if n.op.is_view})
     made = set(graph.inputs) | {state.value for state in graph.state}
     for node in (*schedule.cached, *schedule.steps):
         for value in node.inputs:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from minigraph.backend import Algorithm, Program, Refused, Supported
+from minigraph.backend import Algorithm, Program, Refused, Supported, row_major
 from minigraph.backends.numpy import (
     activation,
     axis_map,
@@ -28,8 +28,8 @@ from minigraph.backends.numpy.half import through_float32
 from minigraph.backends.numpy.kernel import Kernel
 from minigraph.backends.numpy.matmul import MATMUL
 from minigraph.backends.numpy.runner import NumpyRunner
-from minigraph.backends.numpy.store import NumpyStore
 from minigraph.backends.numpy.workers import Workers
+from minigraph.host_store import HostStore
 from minigraph.ir.constant import Constant
 from minigraph.ir.op import Op
 from minigraph.ir.spec import TensorSpec
@@ -88,6 +88,10 @@ class NumpyBackend:
     def threads(self) -> int:
         return self._workers.threads
 
+    def axis_order(self, spec: TensorSpec) -> tuple[int, ...]:
+        """Plain arrays: the last axis innermost."""
+        return row_major(spec)
+
     def candidates(self, op: Op, inputs: tuple[TensorSpec, ...]) -> tuple[Algorithm, ...] | Refused:
         """The algorithms for an op on inputs of these specs."""
         if isinstance(op, Constant):
@@ -105,10 +109,10 @@ class NumpyBackend:
         """Bodies that the convolution kernels can finish block by block."""
         return conv.can_fuse(body)
 
-    def new_store(self) -> NumpyStore:
-        return NumpyStore()
+    def new_store(self) -> HostStore:
+        return HostStore(self.axis_order)
 
-    def build(self, program: Program, store: NumpyStore) -> NumpyRunner:
+    def build(self, program: Program, store: HostStore) -> NumpyRunner:
         """Bind a program to an arena of its own and to the store's variables."""
         return NumpyRunner(program, store, KERNELS, self._workers)
 

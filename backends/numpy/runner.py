@@ -11,10 +11,10 @@ import numpy as np
 from threadpoolctl import LibController, ThreadpoolController
 
 from minigraph.backend import ALIGNMENT, Memory, Program, Slot, Step
-from minigraph.backends.numpy.interrupts import interrupts_delayed
 from minigraph.backends.numpy.kernel import Binding, Call, Kernel
-from minigraph.backends.numpy.store import NumpyStore, aligned_empty
 from minigraph.backends.numpy.workers import Workers, numpy_for_kernels
+from minigraph.host_store import HostStore, aligned_empty
+from minigraph.interrupts import interrupts_delayed
 from minigraph.ir.errors import InputError
 from minigraph.ir.location import describe
 
@@ -62,7 +62,7 @@ class NumpyRunner:
     def __init__(
         self,
         program: Program,
-        store: NumpyStore,
+        store: HostStore,
         kernels: Mapping[type, Kernel],
         workers: Workers,
     ) -> None:

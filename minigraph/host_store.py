@@ -8,8 +8,8 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from minigraph.backend import ALIGNMENT, aligned
-from minigraph.backends.numpy.interrupts import interrupts_delayed
+from minigraph.backend import ALIGNMENT, AxisOrder, Strides, aligned, dense_strides
+from minigraph.interrupts import interrupts_delayed
 from minigraph.ir.spec import TensorSpec
 
 
@@ -18,6 +18,13 @@ def aligned_empty(nbytes: int) -> np.ndarray:
     raw = np.empty(nbytes + ALIGNMENT, np.uint8)
     skip = -raw.ctypes.data % ALIGNMENT
     return raw[skip : skip + nbytes]
+
+
+def as_strided_array(memory: np.ndarray, spec: TensorSpec, strides: Strides) -> np.ndarray:
+    """Bytes as an array of this spec whose elements lie ``strides`` elements apart."""
+    dtype = spec.dtype.numpy
+    steps = tuple(step * dtype.itemsize for step in strides)
+    return np.ndarray(spec.shape, dtype, memory, strides=steps)
 
 
 class SharedLock:
@@ -53,10 +60,14 @@ class SharedLock:
                 self._changed.notify_all()
 
 
-class NumpyStore:
-    """Named arrays that executables update in place. Reads copy; writes bump the version."""
+class HostStore:
+    """Named arrays that executables update in place. Reads copy; writes bump the version.
 
-    def __init__(self) -> None:
+    ``axis_order`` gives a variable's memory order; what is read and written are plain arrays.
+    """
+
+    def __init__(self, axis_order: AxisOrder) -> None:
+        self._axis_order = axis_order
         self.version = 0
         self.lock = SharedLock()
         self._arrays: dict[str, np.ndarray] = {}
@@ -65,7 +76,8 @@ class NumpyStore:
     def allocate(self, name: str, spec: TensorSpec) -> None:
         """Make a variable; its content is undefined until it is written."""
         memory = aligned_empty(aligned(spec.nbytes))[: spec.nbytes]
-        self._arrays[name] = memory.view(spec.dtype.numpy).reshape(spec.shape)
+        strides = dense_strides(spec, self._axis_order(spec))
+        self._arrays[name] = as_strided_array(memory, spec, strides)
         self._specs[name] = spec
 
     def specs(self) -> Mapping[str, TensorSpec]:
@@ -73,7 +85,7 @@ class NumpyStore:
 
     def read(self, name: str) -> np.ndarray:
         with interrupts_delayed(), self.lock.reading():
-            return self._arrays[name].copy()
+            return self._arrays[name].copy(order="C")
 
     def write(self, name: str, array: np.ndarray) -> None:
         with interrupts_delayed(), self.lock.writing():
