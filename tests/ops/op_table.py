@@ -15,6 +15,7 @@ import numpy as np
 
 import minigraph as mg
 from minigraph import Tensor
+from minigraph.backend import Backend
 from minigraph.executable import Executable
 
 try:
@@ -146,14 +147,17 @@ def run(executable: Executable, arrays: dict[str, np.ndarray]) -> dict[str, np.n
     return executable(**{name: arrays[name] for name in executable.inputs})
 
 
-def compile_forward(row: Row, dtype: str, passes: tuple[Any, ...] | None = None) -> Executable:
+def compile_forward(
+    row: Row, dtype: str, passes: tuple[Any, ...] | None = None, backend: str | Backend = "numpy"
+) -> Executable:
     """Outputs y0, y1, ... from inputs x0, x1, ..."""
 
     def model(**tensors: Tensor) -> dict[str, Tensor]:
         return {f"y{i}": y for i, y in enumerate(listed(row.function(*tensors.values())))}
 
     specs = {f"x{i}": operand.spec(dtype) for i, operand in enumerate(row.inputs)}
-    return mg.compile(model, specs, backend="numpy", threads=2, passes=passes)
+    threads = 2 if backend == "numpy" else None
+    return mg.compile(model, specs, backend=backend, threads=threads, passes=passes)
 
 
 class Differentiated:
@@ -164,10 +168,10 @@ class Differentiated:
     floating input and each cotangent ``c_i``.
     """
 
-    def __init__(self, row: Row) -> None:
+    def __init__(self, row: Row, dtype: str = "float64") -> None:
         self.row = row
-        outputs = compile_forward(row, "float64").outputs
-        inputs = {f"x{i}": operand.spec("float64") for i, operand in enumerate(row.inputs)}
+        outputs = compile_forward(row, dtype).outputs
+        inputs = {f"x{i}": operand.spec(dtype) for i, operand in enumerate(row.inputs)}
         cotangents = {
             f"c{name[1:]}": spec for name, spec in outputs.items() if spec.dtype.is_floating
         }
@@ -175,13 +179,14 @@ class Differentiated:
         self.cotangents = tuple(cotangents)
         self.specs = {**inputs, **cotangents, **directions}
         rng = np.random.default_rng(1)
-        self.arrays = feed(row.draw())
+        self.arrays = feed(row.draw(dtype))
         for name, spec in {**cotangents, **directions}.items():
-            self.arrays[name] = rng.standard_normal(spec.shape)
+            self.arrays[name] = rng.standard_normal(spec.shape).astype(spec.dtype.numpy)
 
-    def first(self) -> Executable:
+    def first(self, backend: str | Backend = "numpy") -> Executable:
         specs = {name: spec for name, spec in self.specs.items() if name[0] != "v"}
-        return mg.compile(self._gradient, specs, backend="numpy", threads=1)
+        threads = 1 if backend == "numpy" else None
+        return mg.compile(self._gradient, specs, backend=backend, threads=threads)
 
     def second(self) -> Executable:
         return mg.compile(self._gradient_of_gradient, self.specs, backend="numpy", threads=1)

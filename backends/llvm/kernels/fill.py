@@ -1,0 +1,50 @@
+"""Tensors with one number everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from minigraph.backends.llvm.call import Binding, Call, Lowering, Place, simple
+from minigraph.backends.llvm.language.code import KernelCode
+from minigraph.backends.llvm.language.kernel import Kernel
+from minigraph.backends.llvm.language.types import value_type
+from minigraph.backends.llvm.language.value import Value
+from minigraph.ir.constant import Full
+from minigraph.ir.spec import DType
+
+
+@dataclass(frozen=True)
+class Fill(KernelCode):
+    """Write one number to every element. Arguments: target; number of elements."""
+
+    dtype: DType
+    number: float
+
+    pointers = 1
+    sizes = 1
+
+    def emit(self, k: Kernel) -> None:
+        lanes = k.lanes(self.dtype)
+        target = k.view(k.pointers[0], self.dtype, 1)
+        value = k.constant(self.number, value_type(self.dtype, lanes))
+        start, stop = k.share(k.sizes[0])
+
+        def body(i: Value, mask: Value | None) -> None:
+            target.store(value, start + i, mask=mask)
+
+        k.vectors(stop - start, lanes, body)
+
+
+def fill_calls(target: Place, number: float) -> list[Call]:
+    """Fill a tensor without gaps."""
+    if target.spec.size == 0:
+        return []
+    return [Call(Fill(target.spec.dtype, number), (), (target,), (target.spec.size,))]
+
+
+def _full(binding: Binding) -> list[Call]:
+    return fill_calls(binding.output, binding.op.value)
+
+
+LOWERINGS: Mapping[type, Lowering] = {Full: simple(_full)}

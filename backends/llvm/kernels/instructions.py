@@ -1,0 +1,86 @@
+"""What every elementwise op does to values of a kernel, scalars or vectors alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from minigraph.backends.llvm.language import mathematics
+from minigraph.backends.llvm.language.kernel import Kernel
+from minigraph.backends.llvm.language.types import value_type
+from minigraph.backends.llvm.language.value import Value
+from minigraph.ir.spec import DType
+from minigraph.ops import elementwise
+from minigraph.ops.fused import Body
+
+Emit = Callable[[Kernel, Any, Sequence[Value]], Value]
+
+
+def evaluate(k: Kernel, body: Body, operands: Sequence[Value]) -> list[Value]:
+    """Run a body's instructions on values; its results."""
+    return run_instructions(k, body, body.instructions, operands)
+
+
+def run_instructions(
+    k: Kernel, body: Body, instructions: Sequence[Any], operands: Sequence[Value]
+) -> list[Value]:
+    """Run some of a body's instructions, given all operands that come before them."""
+    values = list(operands)
+    for instruction in instructions:
+        given = [values[number] for number in instruction.operands]
+        lanes = max(value.lanes for value in given)
+        emit = EMITTERS[type(instruction.op)]
+        values.append(emit(k, instruction.op, [value.spread(lanes) for value in given]))
+    return [values[number] for number in body.outputs]
+
+
+def _relu(k: Kernel, op: Any, v: Sequence[Value]) -> Value:
+    return (v[0] < 0).select(0, v[0])  # not a number stays so
+
+
+def _cast(k: Kernel, op: elementwise.Cast, v: Sequence[Value]) -> Value:
+    value, target = v[0], value_type(op.dtype)
+    if op.dtype in (DType.FLOAT16, DType.BFLOAT16):
+        return mathematics.round_to(k, value.to(target), op.dtype)
+    if value.type.is_float and target.kind == "unsigned":
+        value = value.to(value_type(DType.INT32))  # as NumPy: through a wider integer
+    return value.to(target)
+
+
+def _sign(k: Kernel, op: Any, v: Sequence[Value]) -> Value:
+    (x,) = v
+    signed = (x > 0).select(x.like(1), (x < 0).select(x.like(-1), x.like(0)))
+    return x.is_nan().select(x, signed)
+
+
+EMITTERS: Mapping[type, Emit] = {
+    elementwise.Add: lambda k, op, v: v[0] + v[1],
+    elementwise.Sub: lambda k, op, v: v[0] - v[1],
+    elementwise.Mul: lambda k, op, v: v[0] * v[1],
+    elementwise.Div: lambda k, op, v: v[0] / v[1],
+    elementwise.Maximum: lambda k, op, v: k.maximum(v[0], v[1]),
+    elementwise.Minimum: lambda k, op, v: k.minimum(v[0], v[1]),
+    elementwise.Neg: lambda k, op, v: -v[0],
+    elementwise.Abs: lambda k, op, v: k.absolute(v[0]),
+    elementwise.Sign: _sign,
+    elementwise.Sqrt: lambda k, op, v: k.sqrt(v[0]),
+    elementwise.Exp: lambda k, op, v: mathematics.exp(k, v[0]),
+    elementwise.Log: lambda k, op, v: mathematics.log(k, v[0]),
+    elementwise.Relu: _relu,
+    elementwise.ReluGrad: lambda k, op, v: (v[0] > 0).select(v[1], 0),
+    elementwise.LeakyRelu: lambda k, op, v: (v[0] > 0).select(v[0], v[0] * op.slope),
+    elementwise.Sigmoid: lambda k, op, v: mathematics.sigmoid(k, v[0]),
+    elementwise.Tanh: lambda k, op, v: mathematics.tanh(k, v[0]),
+    elementwise.Equal: lambda k, op, v: v[0].equals(v[1]),
+    elementwise.NotEqual: lambda k, op, v: v[0].differs(v[1]),
+    elementwise.Less: lambda k, op, v: v[0] < v[1],
+    elementwise.LessEqual: lambda k, op, v: v[0] <= v[1],
+    elementwise.Greater: lambda k, op, v: v[0] > v[1],
+    elementwise.GreaterEqual: lambda k, op, v: v[0] >= v[1],
+    elementwise.LogicalAnd: lambda k, op, v: v[0] & v[1],
+    elementwise.LogicalOr: lambda k, op, v: v[0] | v[1],
+    elementwise.LogicalNot: lambda k, op, v: ~v[0],
+    elementwise.Where: lambda k, op, v: v[0].select(v[1], v[2]),
+    elementwise.Cast: _cast,
+}
+"""Every op that can stand in a fused body."""

@@ -1,0 +1,165 @@
+"""Elementwise ops of any shape: a body of instructions run once for every element.
+
+The body's operands are broadcast to the shape of its results. What is left after joining axes
+(``iteration.py``) is at most a few loops around vectors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from minigraph.backends.llvm.call import Binding, Call, Place
+from minigraph.backends.llvm.kernels.instructions import evaluate
+from minigraph.backends.llvm.kernels.iteration import broadcast_strides, collapse
+from minigraph.backends.llvm.language.code import KernelCode
+from minigraph.backends.llvm.language.kernel import Kernel
+from minigraph.backends.llvm.language.value import Value
+from minigraph.backends.llvm.language.view import View
+from minigraph.ir.spec import DType
+from minigraph.ops.fused import Body, Instruction
+
+REPEATED, ADJACENT, STRIDED = "0", "1", "s"
+"""How an operand moves along an axis: not at all, to the next element, by an argument's stride."""
+
+_PIECES = 16  # parts that the last axis but one is cut into, for threads to share
+_UNROLLED = 4  # vectors a piece of a flat array has at least
+
+
+@dataclass(frozen=True)
+class Pointwise(KernelCode):
+    """``results = body(operands)`` over a space of collapsed axes.
+
+    Arguments: pointers to operands and results; sizes of the axes; then, operand by operand, the
+    stride of every axis along which it is STRIDED.
+    """
+
+    body: Body
+    dtypes: tuple[DType, ...]  # of operands, then of results
+    movement: tuple[str, ...]  # one letter an axis, for each of them
+
+    @property
+    def pointers(self) -> int:
+        return len(self.dtypes)
+
+    @property
+    def axes(self) -> int:
+        return len(self.movement[0])
+
+    @property
+    def sizes(self) -> int:
+        return self.axes + sum(moves.count(STRIDED) for moves in self.movement)
+
+    def emit(self, k: Kernel) -> None:
+        sizes, views = k.sizes[: self.axes], self._views(k)
+        lanes = min(k.lanes(dtype) for dtype in self.dtypes)
+        if self.axes == 1:
+            step = lanes * _UNROLLED
+            start, stop = k.share((sizes[0] + (step - 1)) // step)
+            first = start * step
+            last = k.minimum(stop * step, sizes[0])
+            with k.when(first < last):
+                self._row(k, [view.at(first) for view in views], last - first, lanes)
+            return
+        outer = sizes[0] if self.axes == 2 else _product(sizes[:-2]) * _PIECES
+        with k.parallel(outer) as item:
+            if self.axes == 2:
+                self._row(k, [view.at(item) for view in views], sizes[1], lanes)
+                continue_with: list[Value] = []
+            else:
+                continue_with = _decode(item // _PIECES, sizes[:-2])
+            if continue_with:
+                piece, rows = item % _PIECES, sizes[-2]
+                stop = rows * (piece + 1) // _PIECES
+                with k.loop(rows * piece // _PIECES, stop) as row:
+                    inner = [view.at(*continue_with, row) for view in views]
+                    self._row(k, inner, sizes[-1], lanes)
+
+    def _views(self, k: Kernel) -> list[View]:
+        strides = iter(k.sizes[self.axes :])
+        views = []
+        for pointer, dtype, moves in zip(k.pointers, self.dtypes, self.movement, strict=True):
+            known: list[Any] = [next(strides) if m == STRIDED else int(m) for m in moves]
+            views.append(k.view(pointer, dtype, *known))
+        return views
+
+    def _row(self, k: Kernel, views: Sequence[View], length: Value, lanes: int) -> None:
+        """All elements along the innermost axis; the views stand at its first one."""
+        lines = [view.strided(view.strides[-1]) for view in views]
+        operands, results = lines[: self.body.inputs], lines[self.body.inputs :]
+
+        def body(i: Value, mask: Value | None) -> None:
+            values = [_load(k, line, i, lanes, mask) for line in operands]
+            for line, value in zip(results, evaluate(k, self.body, values), strict=True):
+                _store(k, line, i, value.spread(lanes), mask)
+
+        k.vectors(length, lanes, body)
+
+
+def _load(k: Kernel, line: View, i: Value, lanes: int, mask: Value | None) -> Value:
+    (stride,) = line.strides
+    if isinstance(stride, int) and stride == 0:
+        return line.load().spread(lanes)
+    if isinstance(stride, int):
+        return line.load(i, lanes=lanes, mask=mask)
+    if lanes == 1:
+        return line.load(i)
+    return line.at(i).gather([stride * lane for lane in range(lanes)], mask)
+
+
+def _store(k: Kernel, line: View, i: Value, value: Value, mask: Value | None) -> None:
+    (stride,) = line.strides
+    if isinstance(stride, int):
+        line.store(value, i, mask=mask)
+    elif value.lanes == 1:
+        line.store(value, i)
+    else:
+        line.at(i).scatter(value, [stride * lane for lane in range(value.lanes)], mask)
+
+
+def _product(sizes: Sequence[Value]) -> Value:
+    result = sizes[0]
+    for size in sizes[1:]:
+        result = result * size
+    return result
+
+
+def _decode(position: Value, sizes: Sequence[Value]) -> list[Value]:
+    """A position among all as one index an axis."""
+    indices = []
+    for size in reversed(sizes[1:]):
+        indices.append(position % size)
+        position = position // size
+    return [position, *reversed(indices)]
+
+
+def pointwise_calls(body: Body, operands: Sequence[Place], results: Sequence[Place]) -> list[Call]:
+    """The call of a body on operands that broadcast to the shape of the results."""
+    shape = results[0].spec.shape
+    if 0 in shape:
+        return []
+    places = (*operands, *results)
+    space = collapse(shape, [broadcast_strides(place, shape) for place in places])
+    movement, strides = [], []
+    last = len(space.sizes) - 1
+    for steps in space.strides:
+        moves = "".join(
+            REPEATED if step == 0 else ADJACENT if step == 1 and axis == last else STRIDED
+            for axis, step in enumerate(steps)
+        )
+        movement.append(moves)
+        strides += [step for step, move in zip(steps, moves, strict=True) if move == STRIDED]
+    code = Pointwise(body, tuple(place.spec.dtype for place in places), tuple(movement))
+    return [Call(code, tuple(operands), tuple(results), (*space.sizes, *strides))]
+
+
+def single(op: Any, operands: int) -> Body:
+    """A body of one instruction."""
+    return Body(operands, (Instruction(op, tuple(range(operands))),), (operands,))
+
+
+def elementwise_calls(binding: Binding) -> list[Call]:
+    """One elementwise op."""
+    body = single(binding.op, len(binding.inputs))
+    return pointwise_calls(body, binding.inputs, (binding.output,))

@@ -1,0 +1,77 @@
+"""What a kernel's machine code depends on, and how it is written and compiled."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from dataclasses import fields
+from functools import lru_cache
+from pathlib import Path
+
+import llvmlite
+import llvmlite.binding as llvm
+import llvmlite.ir as ir
+
+from minigraph.backends.llvm.language.kernel import Kernel
+from minigraph.backends.llvm.target import Target
+
+
+class KernelCode(ABC):
+    """One kernel: a frozen dataclass whose fields are all that its machine code depends on.
+
+    Equal codes share their machine code: between layers, models, and runs (on disk). So what only
+    some instances need specialised (tile sizes, an epilogue) is a field, and all else is an
+    argument of the call.
+    """
+
+    @property
+    @abstractmethod
+    def pointers(self) -> int:
+        """How many pointers a call passes."""
+
+    @property
+    @abstractmethod
+    def sizes(self) -> int:
+        """How many sizes a call passes."""
+
+    @abstractmethod
+    def emit(self, k: Kernel) -> None:
+        """Write the body. Its arguments are ``k.pointers`` and ``k.sizes``."""
+
+    @property
+    def symbol(self) -> str:
+        """The function's name in its module."""
+        return type(self).__name__
+
+    def key(self, target: Target) -> str:
+        """A name for the machine code: a hash of all that it depends on."""
+        attributes = [(field.name, repr(getattr(self, field.name))) for field in fields(self)]  # type: ignore[arg-type]
+        parts = (type(self).__module__, type(self).__qualname__, attributes, target, _version())
+        return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+def assembly(code: KernelCode, target: Target) -> str:
+    """The kernel as LLVM's assembly text."""
+    module = ir.Module(code.symbol)
+    module.triple = target.triple
+    kernel = Kernel(module, code.symbol, target, code.pointers, code.sizes)
+    code.emit(kernel)
+    kernel.finish()
+    return str(module)
+
+
+def compile_assembly(text: str, target: Target) -> bytes:
+    """Assembly text to an object file. Runs beside other threads: it shares nothing with them."""
+    machine = target.machine()
+    with llvm.parse_assembly(text, llvm.create_context()) as module:
+        module.verify()
+        return machine.emit_object(module)
+
+
+@lru_cache(maxsize=1)
+def _version() -> str:
+    """A hash of this backend's sources and of LLVM's version."""
+    digest = hashlib.sha256(f"{llvmlite.__version__} {llvm.llvm_version_info}".encode())
+    for path in sorted(Path(__file__).parents[1].rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()

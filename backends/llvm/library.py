@@ -1,0 +1,70 @@
+"""Machine code by kernel: compiled once, kept on disk, loaded into this process."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+
+import llvmlite.binding as llvm
+
+from minigraph.backends.llvm.language.code import KernelCode, assembly, compile_assembly
+from minigraph.backends.llvm.object_cache import ObjectCache
+from minigraph.backends.llvm.target import Target
+
+
+class Library:
+    """Addresses of kernels. What is not yet on disk is compiled, on all processors at once."""
+
+    def __init__(self, target: Target, cache: ObjectCache, threads: int) -> None:
+        self.target = target
+        self._cache = cache
+        self._threads = threads
+        self._lock = threading.Lock()
+        self._addresses: dict[KernelCode, int] = {}
+        self._engines: list[llvm.ExecutionEngine] = []  # they own the machine code
+        self.compiled = 0  # kernels that neither this process nor the disk had
+
+    def load(self, codes: Iterable[KernelCode]) -> None:
+        """Make sure that all of these can be called."""
+        with self._lock:
+            missing = [code for code in dict.fromkeys(codes) if code not in self._addresses]
+            keys = {code: code.key(self.target) for code in missing}
+            objects = {code: self._cache.read(keys[code]) for code in missing}
+            unknown = [code for code in missing if objects[code] is None]
+            for code, data in zip(unknown, self._compile(unknown), strict=True):
+                objects[code] = data
+                self._cache.write(keys[code], data)
+            if unknown:
+                self._cache.prune()
+            for code in missing:
+                data = objects[code]
+                assert data is not None
+                self._addresses[code] = self._link(data, code.symbol)
+
+    def address(self, code: KernelCode) -> int:
+        """Where a loaded kernel starts."""
+        return self._addresses[code]
+
+    def _compile(self, codes: list[KernelCode]) -> list[bytes]:
+        """Writing assembly holds the interpreter lock, LLVM does not: the two overlap."""
+        self.compiled += len(codes)
+        if len(codes) < 2 or self._threads == 1:
+            return [compile_assembly(assembly(c, self.target), self.target) for c in codes]
+        with ThreadPoolExecutor(self._threads) as pool:
+            futures = [
+                pool.submit(compile_assembly, assembly(code, self.target), self.target)
+                for code in codes
+            ]
+            return [future.result() for future in futures]
+
+    def _link(self, data: bytes, symbol: str) -> int:
+        empty = llvm.parse_assembly("", llvm.create_context())
+        engine = llvm.create_mcjit_compiler(empty, self.target.machine())
+        engine.add_object_file(llvm.ObjectFileRef.from_data(data))
+        engine.finalize_object()
+        self._engines.append(engine)
+        address = engine.get_function_address(symbol)
+        if not address:
+            raise RuntimeError(f"Expected the symbol {symbol} in its object file, got none")
+        return address

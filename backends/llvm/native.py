@@ -1,0 +1,239 @@
+"""The part that runs without Python: the loop over a program's calls, the barrier, the workers.
+
+Written in LLVM's assembly text, which for sixty lines of loads, stores and jumps reads better than
+code that builds it. All shared words are 64 bits; those that different threads write lie in
+different cache lines (8 words).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from functools import lru_cache
+
+import llvmlite.binding as llvm
+
+from minigraph.backends.llvm.language.code import compile_assembly
+from minigraph.backends.llvm.target import Target, host
+
+LINE = 8  # words of a cache line
+
+# Words of the control block.
+ARRIVED = 0 * LINE  # threads that have reached the barrier
+PHASE = 1 * LINE  # how often it has opened
+JOB = 2 * LINE  # rows, their number, threads, the refusal flag, times: as ``run`` takes them
+MAILBOXES = 3 * LINE  # one line a worker: its state, then whether it was asleep when last called
+
+# Words of a row.
+FUNCTION, ARGUMENTS, FLAGS = 0, 1, 2
+ROW = 3
+THEN_WAIT, THEN_STOP_IF_REFUSED = 1, 2  # flags
+
+# States of a worker's mailbox.
+IDLE, CALLED, ASLEEP = 0, 1, 2
+
+_SPINS_AT_BARRIER = 4_000  # about 0.2 ms; then the processor is offered to others
+_SPINS_BETWEEN_CALLS = 40_000  # about 2 ms; then a worker sleeps
+
+_ASSEMBLY = """
+declare {yield_type} @{yield_name}()
+declare i64 @llvm.readcyclecounter()
+
+; Wait until all threads are here. The last one opens the barrier for the others.
+define void @barrier(ptr %control, i64 %threads) nounwind {{
+  %alone = icmp eq i64 %threads, 1
+  br i1 %alone, label %done, label %arrive
+arrive:
+  %phase_word = getelementptr i64, ptr %control, i64 {phase}
+  %phase = load atomic i64, ptr %phase_word acquire, align 8
+  %before = atomicrmw add ptr %control, i64 1 acq_rel
+  %now = add i64 %before, 1
+  %last = icmp eq i64 %now, %threads
+  br i1 %last, label %open, label %spin
+open:
+  store atomic i64 0, ptr %control monotonic, align 8
+  %next = add i64 %phase, 1
+  store atomic i64 %next, ptr %phase_word release, align 8
+  ret void
+spin:
+  %spins = phi i64 [ 0, %arrive ], [ %more, %again ]
+  %seen = load atomic i64, ptr %phase_word acquire, align 8
+  %closed = icmp eq i64 %seen, %phase
+  br i1 %closed, label %rest, label %done
+rest:
+  {pause}
+  %more = add i64 %spins, 1
+  %long = icmp ugt i64 %more, {spins_at_barrier}
+  br i1 %long, label %offer, label %again
+offer:
+  call {yield_type} @{yield_name}()
+  br label %again
+again:
+  br label %spin
+done:
+  ret void
+}}
+
+; One thread's part of a program: every row in order.
+define void @run(ptr %rows, i64 %count, i64 %threads, ptr %refused, ptr %times, ptr %control,
+                 i64 %thread) nounwind {{
+  %first = icmp eq i64 %thread, 0
+  %asked = icmp ne ptr %times, null
+  %timed = and i1 %first, %asked
+  br label %head
+head:
+  %i = phi i64 [ 0, %0 ], [ %following, %next ]
+  %more = icmp ult i64 %i, %count
+  br i1 %more, label %body, label %done
+body:
+  %offset = mul i64 %i, {row}
+  %row = getelementptr i64, ptr %rows, i64 %offset
+  %function = load ptr, ptr %row, align 8
+  %arguments_word = getelementptr i64, ptr %row, i64 {arguments}
+  %arguments = load ptr, ptr %arguments_word, align 8
+  %flags_word = getelementptr i64, ptr %row, i64 {flags}
+  %flags = load i64, ptr %flags_word, align 8
+  call void %function(ptr %arguments, i64 %thread, i64 %threads)
+  %wait_bit = and i64 %flags, {then_wait}
+  %waits = icmp ne i64 %wait_bit, 0
+  br i1 %waits, label %wait, label %after
+wait:
+  call void @barrier(ptr %control, i64 %threads)
+  br label %after
+after:
+  br i1 %timed, label %note, label %check
+note:
+  %cycles = call i64 @llvm.readcyclecounter()
+  %time = getelementptr i64, ptr %times, i64 %i
+  store i64 %cycles, ptr %time, align 8
+  br label %check
+check:
+  %stop_bit = and i64 %flags, {then_stop}
+  %checks = icmp ne i64 %stop_bit, 0
+  br i1 %checks, label %look, label %next
+look:
+  %flag = load atomic i64, ptr %refused monotonic, align 8
+  %stops = icmp ne i64 %flag, 0
+  br i1 %stops, label %done, label %next
+next:
+  %following = add i64 %i, 1
+  br label %head
+done:
+  call void @barrier(ptr %control, i64 %threads)
+  ret void
+}}
+
+; Call all workers but thread 0. Returns how many of them are asleep and have to be woken.
+define i64 @call_workers(ptr %control, i64 %threads) nounwind {{
+  br label %head
+head:
+  %i = phi i64 [ 1, %0 ], [ %following, %body ]
+  %sleepers = phi i64 [ 0, %0 ], [ %sum, %body ]
+  %more = icmp ult i64 %i, %threads
+  br i1 %more, label %body, label %done
+body:
+  %line = mul i64 %i, 8
+  %place = add i64 %line, {mailboxes}
+  %mailbox = getelementptr i64, ptr %control, i64 %place
+  %state = atomicrmw xchg ptr %mailbox, i64 {called} acq_rel
+  %asleep = icmp eq i64 %state, {asleep}
+  %one = zext i1 %asleep to i64
+  %was_asleep = getelementptr i64, ptr %mailbox, i64 1
+  store i64 %one, ptr %was_asleep, align 8
+  %sum = add i64 %sleepers, %one
+  %following = add i64 %i, 1
+  br label %head
+done:
+  ret i64 %sleepers
+}}
+
+; A worker: run what it is called for; return to Python, to sleep, when no call has come for long.
+define void @serve(ptr %control, i64 %thread) nounwind {{
+  %line = mul i64 %thread, 8
+  %place = add i64 %line, {mailboxes}
+  %mailbox = getelementptr i64, ptr %control, i64 %place
+  %job = getelementptr i64, ptr %control, i64 {job}
+  br label %fresh
+fresh:
+  br label %spin
+spin:
+  %spins = phi i64 [ 0, %fresh ], [ %more, %rest ]
+  %state = load atomic i64, ptr %mailbox acquire, align 8
+  %is_called = icmp eq i64 %state, {called}
+  br i1 %is_called, label %work, label %idle
+idle:
+  %more = add i64 %spins, 1
+  %long = icmp ugt i64 %more, {spins_between_calls}
+  br i1 %long, label %retire, label %rest
+rest:
+  {pause}
+  br label %spin
+retire:
+  %result = cmpxchg ptr %mailbox, i64 {idle}, i64 {asleep} acq_rel acquire
+  %retired = extractvalue {{ i64, i1 }} %result, 1
+  br i1 %retired, label %leave, label %work
+work:
+  store atomic i64 {idle}, ptr %mailbox release, align 8
+  %rows = load ptr, ptr %job, align 8
+  %count_word = getelementptr i64, ptr %job, i64 1
+  %count = load i64, ptr %count_word, align 8
+  %threads_word = getelementptr i64, ptr %job, i64 2
+  %threads = load i64, ptr %threads_word, align 8
+  %refused_word = getelementptr i64, ptr %job, i64 3
+  %refused = load ptr, ptr %refused_word, align 8
+  call void @run(ptr %rows, i64 %count, i64 %threads, ptr %refused, ptr null, ptr %control,
+                 i64 %thread)
+  br label %fresh
+leave:
+  ret void
+}}
+"""
+
+
+def _text(target: Target) -> str:
+    pause = 'call void asm sideeffect "pause", ""()' if target.is_x86 else ""
+    windows = sys.platform == "win32"
+    return _ASSEMBLY.format(
+        yield_name="SwitchToThread" if windows else "sched_yield",
+        yield_type="i32",
+        pause=pause,
+        phase=PHASE,
+        job=JOB,
+        mailboxes=MAILBOXES,
+        row=ROW,
+        arguments=ARGUMENTS,
+        flags=FLAGS,
+        then_wait=THEN_WAIT,
+        then_stop=THEN_STOP_IF_REFUSED,
+        idle=IDLE,
+        called=CALLED,
+        asleep=ASLEEP,
+        spins_at_barrier=_SPINS_AT_BARRIER,
+        spins_between_calls=_SPINS_BETWEEN_CALLS,
+    )
+
+
+class Native:
+    """The functions above, as Python calls them. They release the interpreter lock."""
+
+    def __init__(self) -> None:
+        target = host()
+        data = compile_assembly(f'target triple = "{target.triple}"\n{_text(target)}', target)
+        empty = llvm.parse_assembly("", llvm.create_context())
+        self._engine = llvm.create_mcjit_compiler(empty, target.machine())
+        self._engine.add_object_file(llvm.ObjectFileRef.from_data(data))
+        self._engine.finalize_object()
+        word, pointer = ctypes.c_int64, ctypes.c_void_p
+        self.run = self._function("run", None, pointer, word, word, pointer, pointer, pointer, word)
+        self.call_workers = self._function("call_workers", word, pointer, word)
+        self.serve = self._function("serve", None, pointer, word)
+
+    def _function(self, name: str, result: object, *arguments: object):
+        prototype = ctypes.CFUNCTYPE(result, *arguments)  # type: ignore[arg-type]
+        return prototype(self._engine.get_function_address(name))
+
+
+@lru_cache(maxsize=1)
+def native() -> Native:
+    """Compiled once a process (some milliseconds)."""
+    return Native()
