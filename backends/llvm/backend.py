@@ -8,6 +8,7 @@ from minigraph.backend import Algorithm, Program, Refused, Supported, row_major
 from minigraph.backends.llvm import target as targets
 from minigraph.backends.llvm.call import Context, Lowering
 from minigraph.backends.llvm.kernels import elementwise, fill
+from minigraph.backends.llvm.kernels.fused import can_fuse, fused_lowering
 from minigraph.backends.llvm.library import Library
 from minigraph.backends.llvm.object_cache import ObjectCache, cache_folder
 from minigraph.backends.llvm.runner import LlvmRunner
@@ -16,11 +17,16 @@ from minigraph.host_store import HostStore
 from minigraph.ir.constant import Constant
 from minigraph.ir.op import Op
 from minigraph.ir.spec import DType, TensorSpec
-from minigraph.ops.fused import Body
+from minigraph.ops.fused import Body, Fused
+
+ANCHORS: Mapping[type, Lowering] = {}
+"""Ops that can finish their results by an epilogue before they store them."""
 
 LOWERINGS: Mapping[type, Lowering] = {
     **elementwise.LOWERINGS,
     **fill.LOWERINGS,
+    **ANCHORS,
+    Fused: fused_lowering(ANCHORS),
 }
 """Every op with a kernel."""
 
@@ -66,8 +72,8 @@ class LlvmBackend:
         return lowering.candidates(op, inputs, Context(self.threads, self._target))
 
     def can_fuse(self, body: Body, inputs: tuple[TensorSpec, ...]) -> Supported | Refused:
-        """Nothing yet."""
-        return Refused("not yet")
+        """Elementwise bodies, and anchors with what one kernel can do to their results."""
+        return can_fuse(body, inputs, ANCHORS)
 
     def new_store(self) -> HostStore:
         return HostStore(self.axis_order)
