@@ -15,7 +15,7 @@ from minigraph.ops.fused import Body, Fused
 
 
 def fused_lowering(anchors: Mapping[type, Lowering]) -> Lowering:
-    """The lowering of ``Fused``, given those of the anchors (which read the epilogue themselves)."""
+    """The lowering of ``Fused``, given those of the anchors, which read the epilogue."""
 
     def candidates(
         op: Fused, inputs: tuple[TensorSpec, ...], context: Context
