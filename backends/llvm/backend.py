@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from minigraph.backend import Algorithm, Program, Refused, Supported, row_major
 from minigraph.backends.llvm import target as targets
 from minigraph.backends.llvm.call import Context, Lowering
-from minigraph.backends.llvm.kernels import elementwise, fill
+from minigraph.backends.llvm.kernels import conv, elementwise, fill
 from minigraph.backends.llvm.kernels.fused import can_fuse, fused_lowering
 from minigraph.backends.llvm.library import Library
 from minigraph.backends.llvm.object_cache import ObjectCache, cache_folder
@@ -19,10 +19,11 @@ from minigraph.ir.op import Op
 from minigraph.ir.spec import DType, TensorSpec
 from minigraph.ops.fused import Body, Fused
 
-ANCHORS: Mapping[type, Lowering] = {}
+ANCHORS: Mapping[type, Lowering] = {**conv.ANCHORS}
 """Ops that can finish their results by an epilogue before they store them."""
 
 LOWERINGS: Mapping[type, Lowering] = {
+    **conv.LOWERINGS,
     **elementwise.LOWERINGS,
     **fill.LOWERINGS,
     **ANCHORS,

@@ -48,7 +48,7 @@ AXIS_SIZES = 7
 def axis_sizes(
     outputs: int, kernel: int, stride: int, padding: int, dilation: int, transposed: bool
 ) -> tuple[int, ...]:
-    """An axis as a kernel's sizes: the attributes, then the gcd g and the inverse modulo stride/g."""
+    """An axis as a kernel's sizes: the attributes, the gcd g, the inverse modulo stride/g."""
     if not transposed:
         return (outputs, kernel, stride, padding, dilation, stride, 0)
     g = math.gcd(stride, dilation)

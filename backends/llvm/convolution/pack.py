@@ -123,7 +123,9 @@ def transposed(vectors: Sequence[Value]) -> list[Value]:
     current = list(vectors)
     for _ in range(rounds):
         current = [
-            current[i].shuffle(order, current[i + half]) for i in range(half) for order in (low, high)
+            current[i].shuffle(order, current[i + half])
+            for i in range(half)
+            for order in (low, high)
         ]
     return current
 

@@ -1,0 +1,141 @@
+"""Where each pixel of a block finds its inputs: a table of addresses, one a tap and pixel.
+
+Products read their rows through this table (Dukhan, "The Indirect Convolution Algorithm", 2019), so
+that one kernel serves every stride, dilation and padding, and a tile may run on from one row of an
+image to the next. Where a window reaches into the padding the address is that of some zeros.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from minigraph.backends.llvm.convolution.axis import Windows
+from minigraph.backends.llvm.language.kernel import Kernel
+from minigraph.backends.llvm.language.types import UINT64
+from minigraph.backends.llvm.language.value import Value
+from minigraph.backends.llvm.language.view import View
+from minigraph.ir.spec import DType
+
+IMAGE, ROW, COLUMN, INPUT_ROW, INPUT_COLUMN, ADDRESS = range(6)
+PLACES = 6
+"""What is noted of a pixel: its output's place; its first tap's input and that one's address."""
+
+_OUTSIDE = -(1 << 40)  # a row that no window reaches from the image
+
+
+@dataclass(frozen=True)
+class Image:
+    """What windows read: images of pixels with neighbouring channels."""
+
+    view: View  # [image][row][column] with strides in elements
+    height: Value
+    width: Value
+
+    @property
+    def itemsize(self) -> int:
+        return self.view.dtype.itemsize
+
+
+def words_of_block(block: int, taps: int) -> int:
+    """64-bit words of the tables for a block of pixels."""
+    return (PLACES + taps) * block
+
+
+@dataclass(frozen=True)
+class Indirection:
+    """The tables of one block of pixels, in scratch memory of this thread."""
+
+    k: Kernel
+    places: View  # [what][pixel]
+    addresses: View  # [tap][pixel]
+
+    @staticmethod
+    def within(k: Kernel, scratch: View, block: Value) -> Indirection:
+        """Tables for up to ``block`` pixels at the start of some scratch memory."""
+        places = k.view(scratch.pointer, DType.INT64, block, 1)
+        return Indirection(k, places, places.at(PLACES))
+
+    def fill(
+        self,
+        image: Image,
+        rows: Windows,
+        columns: Windows,
+        first: Value,
+        count: Value,
+        granule: int,
+        nothing: Value,
+    ) -> None:
+        """Note ``count`` pixels from pixel ``first`` on; up to whole granules, others read zeros.
+
+        Pixels are numbered by image, row, column of the windows. ``nothing`` is the address of
+        zeros.
+        """
+        padded = (count + (granule - 1)) // granule * granule
+        self._locate(image, rows, columns, first, count, padded)
+        k, lanes = self.k, self.k.target.lanes(8)
+        with k.loop(0, padded, lanes) as i:
+            row, column, address = (
+                self.places.load(what, i, lanes=lanes)
+                for what in (INPUT_ROW, INPUT_COLUMN, ADDRESS)
+            )
+            with k.loop(0, rows.taps) as u, k.loop(0, columns.taps) as v:
+                down, across = u * rows.tap_step, v * columns.tap_step
+                inside = self._inside(row + down, image.height)
+                inside = inside & self._inside(column + across, image.width)
+                _, row_stride, pixel_stride = image.view.strides
+                step = (down * row_stride + across * pixel_stride) * image.itemsize
+                found = inside.select(address + step, nothing)
+                self.addresses.store(found, u * columns.taps + v, i)
+
+    def _inside(self, position: Value, size: Value) -> Value:
+        """0 <= position < size: as unsigned numbers, negative ones are large."""
+        return position.to(UINT64) < size.to(UINT64)
+
+    def _locate(
+        self,
+        image: Image,
+        rows: Windows,
+        columns: Windows,
+        first: Value,
+        count: Value,
+        padded: Value,
+    ) -> None:
+        k = self.k
+        across = k.index(columns.count)
+        per_image = across * rows.count
+        rest = first % per_image
+
+        def note(i: Value, place: list[Value]) -> list[Value]:
+            number, row, column = place
+            input_row = row * rows.input_step + rows.first_input
+            input_column = column * columns.input_step + columns.first_input
+            noted = (
+                number,
+                row * rows.output_step + rows.first_output,
+                column * columns.output_step + columns.first_output,
+                (i < count).select(input_row, _OUTSIDE),
+                input_column,
+                image.view.address(number, input_row, input_column),
+            )
+            for what, value in enumerate(noted):
+                self.places.store(value, what, i)
+            ends = (column + 1).equals(across)
+            next_row = ends.select(row + 1, row)
+            last = next_row.equals(rows.count)
+            return [
+                last.select(number + 1, number),
+                last.select(0, next_row),
+                ends.select(0, column + 1),
+            ]
+
+        start = [first // per_image, rest // across, rest % across]
+        k.carry(0, padded, start, note)
+
+    def pixel(self, i: Value) -> tuple[Value, Value, Value]:
+        """Image, row and column of a pixel's output."""
+        image, row, column = (self.places.load(what, i) for what in (IMAGE, ROW, COLUMN))
+        return image, row, column
+
+    def pixel_at(self, tap: Value, i: Value, dtype: DType) -> View:
+        """The channels that a pixel reads by a tap."""
+        return self.k.view(self.k.pointer_at(self.addresses.load(tap, i)), dtype, 1)

@@ -1,0 +1,53 @@
+"""What every way of computing a convolution offers, and how its time is estimated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from minigraph.backend import Algorithm
+from minigraph.backends.llvm.call import Binding, Call, Context
+from minigraph.backends.llvm.kernels.epilogue import anchor_of, anchor_operands
+from minigraph.ir.spec import DType, TensorSpec
+from minigraph.ops.geometry import ConvGeometry
+
+_CLOCK = 2.5e9  # Hz
+_BANDWIDTH = 1.2e10  # bytes a second
+_ATTAINED = 0.8  # of the multiply-adds that could be done
+
+
+@dataclass(frozen=True)
+class Method:
+    """One way to run an op, fused or not: its name, when it can, and its calls."""
+
+    name: str
+    algorithm: Callable[[str, Problem, Context], Algorithm | None]
+    """Given the method's name: what it needs and takes, or None where it cannot."""
+    calls: Callable[[Binding], Sequence[Call]]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A convolution in one of its directions: what methods decide by."""
+
+    op: Any  # the anchor
+    geometry: ConvGeometry
+    dtype: DType
+    bytes: int  # of all operands and results
+
+
+def problem_of(op: Any, inputs: Sequence[TensorSpec]) -> Problem:
+    """The convolution of a node, fused or not."""
+    anchor = anchor_of(op)
+    specs = anchor_operands(op, inputs)
+    return Problem(anchor, anchor.geometry(*specs), inputs[0].dtype, op.cost(*inputs).bytes)
+
+
+def estimated_seconds(
+    context: Context, dtype: DType, multiply_adds: float, moved: float, attained: float = _ATTAINED
+) -> float:
+    """Time of a kernel: its arithmetic on all threads, and its traffic with memory."""
+    lanes = context.target.lanes(8 if dtype is DType.FLOAT64 else 4)
+    rate = 2 * lanes * _CLOCK * attained * context.threads  # two units of multiply-adds
+    return multiply_adds / rate + moved / _BANDWIDTH

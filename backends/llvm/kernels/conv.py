@@ -1,0 +1,40 @@
+"""The convolutions: which methods there are, and how a step becomes the calls of one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from minigraph.backend import Algorithm, Refused
+from minigraph.backends.llvm.call import Binding, Call, Context, Lowering
+from minigraph.backends.llvm.convolution import direct
+from minigraph.backends.llvm.convolution.method import Method, problem_of
+from minigraph.ir.spec import TensorSpec
+from minigraph.ops.conv import Conv2d, ConvTranspose2d
+
+CANDIDATES: Mapping[type, tuple[Method, ...]] = {
+    Conv2d: (direct.DIRECT,),
+    ConvTranspose2d: (direct.DIRECT,),
+}
+"""Every method by op. The compiler takes the quickest whose error and workspace it allows."""
+
+
+def _lowering(methods: Sequence[Method]) -> Lowering:
+    by_name = {method.name: method for method in methods}
+
+    def candidates(
+        op: Any, inputs: tuple[TensorSpec, ...], context: Context
+    ) -> tuple[Algorithm, ...] | Refused:
+        problem = problem_of(op, inputs)
+        offers = (method.algorithm(method.name, problem, context) for method in methods)
+        return tuple(offer for offer in offers if offer is not None)
+
+    def calls(binding: Binding) -> Sequence[Call]:
+        return by_name[binding.algorithm].calls(binding)
+
+    return Lowering(candidates, calls)
+
+
+LOWERINGS: Mapping[type, Lowering] = {op: _lowering(methods) for op, methods in CANDIDATES.items()}
+ANCHORS: Mapping[type, Lowering] = {op: LOWERINGS[op] for op in (Conv2d, ConvTranspose2d)}
+"""Those that finish their results by an epilogue."""
