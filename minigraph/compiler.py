@@ -22,6 +22,7 @@ from minigraph.memory import MemoryPlan, plan_memory
 from minigraph.ops import new_builder
 from minigraph.optimizers import Optimizer, add_updates
 from minigraph.passes import (
+    FuseElementwise,
     FuseEpilogue,
     Pass,
     PassReport,
@@ -79,6 +80,7 @@ def default_passes(backend: Backend) -> tuple[Pass, ...]:
         fold_constants,
         merge_common_nodes,
         FuseEpilogue(backend.can_fuse),
+        FuseElementwise(backend.can_fuse),
         eliminate_dead_nodes,
     )
 

@@ -100,14 +100,14 @@ class NumpyBackend:
         if kernel is None:
             return Refused(f"no kernel for {op.name}")
         if isinstance(op, Fused):
-            answer = conv.can_fuse(op.body)
+            answer = conv.can_fuse(op.body, inputs)
             if isinstance(answer, Refused):
                 return answer
         return kernel.candidates(op, inputs, self.threads)
 
     def can_fuse(self, body: Body, inputs: tuple[TensorSpec, ...]) -> Supported | Refused:
         """Bodies that the convolution kernels can finish block by block."""
-        return conv.can_fuse(body)
+        return conv.can_fuse(body, inputs)
 
     def new_store(self) -> HostStore:
         return HostStore(self.axis_order)
