@@ -172,6 +172,7 @@ class Backend(Protocol):
 
     name: str
     priority: int  # "auto" takes the highest that is available
+    takes_gaps: bool  # kernels take images with gaps between pixels: slices of wider ones
 
     @classmethod
     def available(cls) -> Supported | Refused: ...

@@ -148,7 +148,7 @@ def _fit_memory(
 ) -> tuple[Mapping[Node, Choice], MemoryPlan]:
     """Choose and plan; where the plan exceeds the limit, choose again with half the workspace."""
     budget = options.max_relative_error
-    layouts = assign_layouts(graph, backend.axis_order)
+    layouts = assign_layouts(graph, backend)
     choices = select_algorithms(graph, backend, layouts, max_relative_error=budget)
     plan = plan_memory(graph, choices, layouts)
     limit = options.memory_limit

@@ -55,7 +55,7 @@ class MemoryPlan:
 
 def plan_memory(graph: Graph, choices: Mapping[Node, Choice], layouts: Layouts) -> MemoryPlan:
     """Place every value and workspace of the graph."""
-    schedule = make_schedule(graph, layouts.views)
+    schedule = make_schedule(graph, layouts)
     planner = _Planner(graph, schedule, choices, layouts)
     planner.place_state_and_cached()
     planner.place_work()
@@ -214,7 +214,9 @@ class _Planner:
             return False
         allowed = self.choices[node].algorithm.overwrites
         return all(
-            position in allowed and value.spec == output.spec
+            position in allowed
+            and value.spec == output.spec
+            and self.layouts.strides[value] == self.layouts.strides[output]
             for position, value in enumerate(node.inputs)
             if self.schedule.root(value) is operand
         )
@@ -227,7 +229,10 @@ class _Planner:
             self.allocate(value, _BEFORE, deaths)
         for position, node in enumerate(self.schedule.steps):
             for index, value in enumerate(node.outputs):
-                if value in self.slots:
+                root = self.schedule.root(value)
+                if root is not value and root not in self.slots:  # a part of what is to come
+                    self.allocate(root, position, deaths)
+                if root in self.slots:
                     continue
                 unread = value not in deaths
                 if unread and index in node.op.optional_outputs:

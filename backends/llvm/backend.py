@@ -43,6 +43,7 @@ class LlvmBackend:
 
     name = "llvm"
     priority = 10
+    takes_gaps = True
 
     def __init__(self, threads: int | None = None, target: str = "host") -> None:
         self.threads = usable_cpus() if threads is None else threads
