@@ -28,6 +28,7 @@ class MemoryPlan:
     schedule: Schedule
     slots: Mapping[Value, Slot]
     workspaces: Mapping[Node, Slot]
+    prepared: Mapping[Node, Slot]
     commits: tuple[tuple[str, Slot], ...]  # new states that are copied after the last step
     copies: tuple[tuple[Slot, Slot], ...]  # old states kept for such a commit: (from, to)
     work_bytes: int
@@ -35,6 +36,12 @@ class MemoryPlan:
     state_bytes: int
     peak_step: str  # the node at which the arena is fullest
     peak_values: tuple[tuple[str, int], ...]  # what lies in it then, largest first
+
+    @property
+    def cached_reads_state(self) -> bool:
+        """Whether what is cached must be made anew when the state has changed."""
+        kept = any(slot.memory is Memory.CACHED for slot in self.prepared.values())
+        return self.schedule.cached_reads_state or kept
 
     @property
     def total_bytes(self) -> int:
@@ -130,6 +137,7 @@ class _Planner:
     layouts: Layouts
     slots: dict[Value, Slot] = field(default_factory=dict)  # by root
     workspaces: dict[Node, Slot] = field(default_factory=dict)
+    prepared: dict[Node, Slot] = field(default_factory=dict)
     commits: list[tuple[str, Slot]] = field(default_factory=list)
     copies: list[tuple[Slot, Slot]] = field(default_factory=list)
     cached_size: int = 0
@@ -163,9 +171,22 @@ class _Planner:
                 self.slots[value] = self.slot(value, Memory.CACHED, offset)
             choice = self.choices.get(node)
             if choice is not None and choice.algorithm.workspace:
-                offset = self.cached_offset(choice.algorithm.workspace)
-                self.workspaces[node] = _workspace(choice, Memory.CACHED, offset)
+                size = choice.algorithm.workspace
+                offset = self.cached_offset(size)
+                self.workspaces[node] = _scratch(size, Memory.CACHED, offset)
+        for node in (*self.schedule.cached, *self.schedule.steps):
+            self.place_prepared(node)
         self.decide_updates()
+
+    def place_prepared(self, node: Node) -> None:
+        """Packed weights are kept where the weights stay as they are."""
+        choice = self.choices.get(node)
+        if choice is None or not choice.algorithm.prepared:
+            return
+        algorithm = choice.algorithm
+        if all(node.inputs[operand] in self.schedule.stable for operand in algorithm.prepares):
+            offset = self.cached_offset(algorithm.prepared)
+            self.prepared[node] = _scratch(algorithm.prepared, Memory.CACHED, offset)
 
     def slot(self, value: Value, memory: Memory, offset: int = 0, state: str = "") -> Slot:
         return Slot(memory, value.spec, offset, state, self.layouts.strides[value])
@@ -280,11 +301,15 @@ class _Planner:
         self.slots[value] = self.slot(value, Memory.WORK, self.buffers[value].offset)
 
     def place_workspace(self, node: Node, position: int) -> None:
-        choice = self.choices[node]
-        if choice.algorithm.workspace:
-            name = f"workspace of {node.name}"
-            buffer = self.new_buffer(name, choice.algorithm.workspace, position, position)
-            self.workspaces[node] = _workspace(choice, Memory.WORK, buffer.offset)
+        algorithm = self.choices[node].algorithm
+        if algorithm.workspace:
+            self.workspaces[node] = self.scratch("workspace", node, algorithm.workspace, position)
+        if algorithm.prepared and node not in self.prepared:
+            self.prepared[node] = self.scratch("prepared", node, algorithm.prepared, position)
+
+    def scratch(self, what: str, node: Node, nbytes: int, position: int) -> Slot:
+        buffer = self.new_buffer(f"{what} of {node.name}", nbytes, position, position)
+        return _scratch(nbytes, Memory.WORK, buffer.offset)
 
     def new_buffer(self, name: str, nbytes: int, birth: int, death: int) -> _Buffer:
         size = aligned(nbytes)
@@ -333,6 +358,7 @@ class _Planner:
             schedule=self.schedule,
             slots=slots,
             workspaces=self.workspaces,
+            prepared=self.prepared,
             commits=tuple(self.commits),
             copies=tuple(self.copies),
             work_bytes=self.arena.size + ALIGNMENT,
@@ -343,6 +369,6 @@ class _Planner:
         )
 
 
-def _workspace(choice: Choice, memory: Memory, offset: int) -> Slot:
-    spec = TensorSpec((choice.algorithm.workspace,), DType.UINT8)
+def _scratch(nbytes: int, memory: Memory, offset: int) -> Slot:
+    spec = TensorSpec((nbytes,), DType.UINT8)
     return Slot(memory, spec, offset, strides=(1,))

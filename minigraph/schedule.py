@@ -20,6 +20,7 @@ class Schedule:
     """``cached`` runs once per state version; ``steps`` in every call, in this order."""
 
     cached: tuple[Node, ...]
+    stable: frozenset[Value]  # known before a call: constants, what is cached, state that stays
     steps: tuple[Node, ...]
     roots: dict[Value, Value]  # the value in whose memory a value lies, where that is another
     cached_reads_state: bool
@@ -31,20 +32,21 @@ class Schedule:
 def make_schedule(graph: Graph, layouts: Layouts) -> Schedule:
     """Split and order the nodes; those with nothing to do are left out."""
     roots = {value: alias.base for value, alias in layouts.aliases.items()}
-    cached, reads_state = _cached_nodes(graph, layouts.done)
+    cached, stable, reads_state = _cached_nodes(graph, layouts.done)
     steps = [n for n in graph.nodes if n not in cached and n not in layouts.done]
     movable = _movable(graph, steps, roots)
     times = _times(graph, steps, roots, movable)
     order = sorted(range(len(steps)), key=lambda i: (times[steps[i]], steps[i] in movable, i))
     return Schedule(
         cached=tuple(n for n in graph.nodes if n in cached and n not in layouts.done),
+        stable=frozenset(stable),
         steps=tuple(steps[index] for index in order),
         roots=roots,
         cached_reads_state=reads_state,
     )
 
 
-def _cached_nodes(graph: Graph, done: Collection[Node]) -> tuple[set[Node], bool]:
+def _cached_nodes(graph: Graph, done: Collection[Node]) -> tuple[set[Node], set[Value], bool]:
     """Nodes that depend on constants alone; without updates, on constants and state alone."""
     states = set() if graph.updates else {state.value for state in graph.state}
     stable = set(states)
@@ -56,7 +58,7 @@ def _cached_nodes(graph: Graph, done: Collection[Node]) -> tuple[set[Node], bool
         if node not in done or node.inputs[0] not in states:
             cached.add(node)
     reads_state = any(value in states for node in cached for value in node.inputs)
-    return cached, reads_state or bool(states and cached)
+    return cached, stable, reads_state or bool(states and cached)
 
 
 def _movable(graph: Graph, steps: list[Node], roots: dict[Value, Value]) -> set[Node]:

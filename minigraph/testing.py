@@ -319,13 +319,14 @@ class _Replay:
             node = self.nodes[step.name]
             for value, slot in zip(node.inputs, step.inputs, strict=True):
                 labels.expect(slot, self.expected[value], step.name)
-            written = [slot for slot in (*step.outputs, step.workspace) if slot is not None]
+            scratch = (step.workspace, step.prepared)
+            written = [slot for slot in (*step.outputs, *scratch) if slot is not None]
             _check_apart(step, written)
             if position <= last_refusal and any(s.memory is Memory.STATE for s in written):
                 raise AssertionError(f"{step.name} writes state before every label is checked")
-            if step.workspace is not None:
-                scratch = labels.new(f"workspace of {step.name}", step.workspace.spec)
-                labels.write(step.workspace, scratch)
+            for slot in scratch:
+                if slot is not None:
+                    labels.write(slot, labels.new(f"workspace of {step.name}", slot.spec))
             for value, target in zip(node.outputs, step.outputs, strict=True):
                 if target is not None:
                     labels.write(target, self.expected[value])

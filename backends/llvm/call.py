@@ -37,6 +37,7 @@ class Call:
     reads: tuple[Place, ...]
     writes: tuple[Place, ...]
     sizes: tuple[int, ...]
+    prepares: bool = False  # fills ``Binding.prepared``, from operands that may never change
 
     def __post_init__(self) -> None:
         given, taken = len(self.reads) + len(self.writes), self.code.pointers
@@ -57,6 +58,7 @@ class Binding:
     inputs: tuple[Slot, ...]
     outputs: tuple[Slot | None, ...]  # None: nothing reads it, and the op allows leaving it out
     workspace: Slot | None
+    prepared: Slot | None  # the algorithm's ``prepared`` bytes: packed weights
     threads: int
     target: Target
 

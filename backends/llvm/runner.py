@@ -46,6 +46,10 @@ class LlvmRunner:
             np.copyto(self._array(slot), array)
         lowered = [self._lower(step) for step in program.steps]
         cached = [self._lower(step) for step in program.cached_steps]
+        for index, step in enumerate(program.steps):
+            if step.prepared is not None and step.prepared.memory is Memory.CACHED:
+                cached.append([call for call in lowered[index] if call.prepares])
+                lowered[index] = [call for call in lowered[index] if not call.prepares]
         fetched = [
             copy_calls(_external(n, slot, False), slot) for n, slot in program.inputs.items()
         ]
@@ -132,6 +136,7 @@ class LlvmRunner:
                 inputs=step.inputs,
                 outputs=step.outputs,
                 workspace=step.workspace,
+                prepared=step.prepared,
                 threads=self._threads,
                 target=self._library.target,
             )
