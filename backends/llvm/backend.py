@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from minigraph.backend import Algorithm, Program, Refused, Supported, row_major
+from minigraph.backend import Algorithm, Program, Refused, Supported
 from minigraph.backends.llvm import target as targets
 from minigraph.backends.llvm.call import Context, Lowering
-from minigraph.backends.llvm.kernels import elementwise, fill
+from minigraph.backends.llvm.kernels import elementwise, fill, reduce
 from minigraph.backends.llvm.library import Library
+from minigraph.backends.llvm.memory_order import axis_order
 from minigraph.backends.llvm.object_cache import ObjectCache, cache_folder
 from minigraph.backends.llvm.runner import LlvmRunner
 from minigraph.backends.llvm.workers import usable_cpus
@@ -21,10 +22,9 @@ from minigraph.ops.fused import Body
 LOWERINGS: Mapping[type, Lowering] = {
     **elementwise.LOWERINGS,
     **fill.LOWERINGS,
+    **reduce.LOWERINGS,
 }
 """Every op with a kernel."""
-
-_CHANNELS_LAST = (0, 2, 3, 1)
 
 
 class LlvmBackend:
@@ -50,7 +50,7 @@ class LlvmBackend:
 
     def axis_order(self, spec: TensorSpec) -> tuple[int, ...]:
         """Channels innermost for images and for weights; other values row by row."""
-        return _CHANNELS_LAST if spec.ndim == 4 else row_major(spec)
+        return axis_order(spec)
 
     def candidates(self, op: Op, inputs: tuple[TensorSpec, ...]) -> tuple[Algorithm, ...] | Refused:
         """The algorithms for an op on inputs of these specs."""
