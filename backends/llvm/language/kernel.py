@@ -163,6 +163,14 @@ class Kernel:
         """The sum of a vector's lanes, in a fixed order."""
         return self.combine_lanes(value, lambda a, b: a + b)
 
+    def any(self, mask: Value) -> Value:
+        """Whether a bool holds in some lane."""
+        if mask.lanes == 1:
+            return mask
+        name = f"llvm.vector.reduce.or.{mask.type.suffix}"
+        reduce = self.declare(name, BOOL.ir, [mask.type.ir])
+        return Value(self.builder, self.builder.call(reduce, [mask.ir]), BOOL)
+
     # ---- loops and conditions
 
     @contextmanager
