@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from minigraph.backend import Algorithm, Program, Refused, Supported, row_major
 from minigraph.backends.llvm import target as targets
 from minigraph.backends.llvm.call import Context, Lowering
-from minigraph.backends.llvm.kernels import elementwise, fill, shape
+from minigraph.backends.llvm.kernels import elementwise, fill, pool, shape
 from minigraph.backends.llvm.library import Library
 from minigraph.backends.llvm.object_cache import ObjectCache, cache_folder
 from minigraph.backends.llvm.runner import LlvmRunner
@@ -21,6 +21,7 @@ from minigraph.ops.fused import Body
 LOWERINGS: Mapping[type, Lowering] = {
     **elementwise.LOWERINGS,
     **fill.LOWERINGS,
+    **pool.LOWERINGS,
     **shape.LOWERINGS,
 }
 """Every op with a kernel."""
