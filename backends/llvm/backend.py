@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from minigraph.backend import Algorithm, Program, Refused, Supported
 from minigraph.backends.llvm import target as targets
 from minigraph.backends.llvm.call import Context, Lowering
-from minigraph.backends.llvm.kernels import elementwise, fill, reduce
+from minigraph.backends.llvm.kernels import elementwise, fill, pool, reduce, shape
 from minigraph.backends.llvm.kernels.fused import can_fuse, fused_lowering
 from minigraph.backends.llvm.library import Library
 from minigraph.backends.llvm.memory_order import axis_order
@@ -29,6 +29,8 @@ LOWERINGS: Mapping[type, Lowering] = {
     **ANCHORS,
     Fused: fused_lowering(ANCHORS),
     **reduce.LOWERINGS,
+    **pool.LOWERINGS,
+    **shape.LOWERINGS,
 }
 """Every op with a kernel."""
 
