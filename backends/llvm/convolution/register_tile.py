@@ -48,7 +48,8 @@ class RegisterTile:
         zero = k.zero(FLOAT32.with_lanes(self.lanes))
         start = [zero if initial is None else initial(i, j) for i, j in places]
 
-        def step(first: Value, sums: list[Value]) -> list[Value]:
+        def step(first: Value, carried: list[Value]) -> list[Value]:
+            sums = list(carried)
             for d in range(unroll):
                 at = first + d if d else first
                 vectors = [right(at, j) for j in range(self.vectors)]

@@ -318,8 +318,10 @@ class Kernel:
         """A small array in this thread's stack, made once a call."""
         with self.builder.goto_entry_block():
             memory = self.builder.alloca(memory_type(dtype), count)
-        memory.align = 64
-        return self.view(memory, dtype, 1)
+            memory.align = 64
+            # llvmlite gives this pointer a type of element, which vectors are not stored to.
+            pointer = self.builder.inttoptr(self.builder.ptrtoint(memory, _I64), _POINTER)
+        return self.view(pointer, dtype, 1)
 
     def pointer_at(self, address: Value) -> ir.Value:
         """The pointer with this address."""
