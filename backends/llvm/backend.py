@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from minigraph.backend import Algorithm, Program, Refused, Supported
 from minigraph.backends.llvm import target as targets
 from minigraph.backends.llvm.call import Context, Lowering
+from minigraph.backends.llvm.convolution.winograd import winograd_calls, winograd_candidates
 from minigraph.backends.llvm.kernels import elementwise, fill, pool, reduce, shape
 from minigraph.backends.llvm.kernels.fused import can_fuse, fused_lowering
 from minigraph.backends.llvm.library import Library
@@ -18,9 +19,12 @@ from minigraph.host_store import HostStore
 from minigraph.ir.constant import Constant
 from minigraph.ir.op import Op
 from minigraph.ir.spec import DType, TensorSpec
+from minigraph.ops.conv import Conv2d, ConvTranspose2d
 from minigraph.ops.fused import Body, Fused
 
-ANCHORS: Mapping[type, Lowering] = {}
+_WINOGRAD = Lowering(winograd_candidates, winograd_calls)
+
+ANCHORS: Mapping[type, Lowering] = {Conv2d: _WINOGRAD, ConvTranspose2d: _WINOGRAD}
 """Ops that can finish their results by an epilogue before they store them."""
 
 LOWERINGS: Mapping[type, Lowering] = {

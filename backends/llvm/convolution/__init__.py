@@ -1,0 +1,1 @@
+"""Convolution kernels: Winograd's algorithm for 3x3 windows."""
