@@ -38,6 +38,10 @@ class View:
         """The same array seen from another element."""
         return View(self.kernel, self._address(indices), self.dtype, *self.strides)
 
+    def shifted(self, elements: Index) -> View:
+        """The same array seen from so many elements further on in memory."""
+        return self.strided(1).at(elements).strided(*self.strides)
+
     def strided(self, *strides: Index) -> View:
         """The same first element with other strides."""
         return View(self.kernel, self.pointer, self.dtype, *strides)
