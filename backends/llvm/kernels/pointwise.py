@@ -12,12 +12,8 @@ from typing import Any
 
 from minigraph.backends.llvm.call import Binding, Call, Place
 from minigraph.backends.llvm.kernels.instructions import evaluate
-<<<<<<< HEAD
-from minigraph.backends.llvm.kernels.iteration import broadcast_strides, collapse
-from minigraph.backends.llvm.kernels.vectors import decode, load_vector, product, store_vector
-=======
 from minigraph.backends.llvm.kernels.iteration import broadcast_strides, collapse, decode, product
->>>>>>> w-shapes
+from minigraph.backends.llvm.kernels.vectors import load_vector, store_vector
 from minigraph.backends.llvm.language.code import KernelCode
 from minigraph.backends.llvm.language.kernel import Kernel
 from minigraph.backends.llvm.language.value import Value
@@ -102,30 +98,6 @@ class Pointwise(KernelCode):
         k.vectors(length, lanes, body)
 
 
-<<<<<<< HEAD
-=======
-def _load(k: Kernel, line: View, i: Value, lanes: int, mask: Value | None) -> Value:
-    (stride,) = line.strides
-    if isinstance(stride, int) and stride == 0:
-        return line.load().spread(lanes)
-    if isinstance(stride, int):
-        return line.load(i, lanes=lanes, mask=mask)
-    if lanes == 1:
-        return line.load(i)
-    return line.at(i).gather([stride * lane for lane in range(lanes)], mask)
-
-
-def _store(k: Kernel, line: View, i: Value, value: Value, mask: Value | None) -> None:
-    (stride,) = line.strides
-    if isinstance(stride, int):
-        line.store(value, i, mask=mask)
-    elif value.lanes == 1:
-        line.store(value, i)
-    else:
-        line.at(i).scatter(value, [stride * lane for lane in range(value.lanes)], mask)
-
-
->>>>>>> w-shapes
 def pointwise_calls(body: Body, operands: Sequence[Place], results: Sequence[Place]) -> list[Call]:
     """The call of a body on operands that broadcast to the shape of the results."""
     shape = results[0].spec.shape

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from minigraph.backend import Slot
 from minigraph.backends.llvm.call import Call, Place, part
+from minigraph.backends.llvm.kernels.iteration import decode
 from minigraph.backends.llvm.kernels.reduction_space import (
     Axis,
     ReductionSpace,
@@ -27,7 +28,7 @@ from minigraph.backends.llvm.kernels.statistics import (
     accumulator_type,
     reference_point,
 )
-from minigraph.backends.llvm.kernels.vectors import decode, load_vector, offset, store_vector
+from minigraph.backends.llvm.kernels.vectors import load_vector, offset, store_vector
 from minigraph.backends.llvm.language.code import KernelCode
 from minigraph.backends.llvm.language.kernel import Kernel
 from minigraph.backends.llvm.language.types import value_type

@@ -1,4 +1,4 @@
-"""Loads and stores along one axis of whatever stride, and places among several axes."""
+"""Loads and stores along one axis of whatever stride."""
 
 from __future__ import annotations
 
@@ -29,23 +29,6 @@ def store_vector(line: View, i: Value, value: Value, mask: Value | None = None) 
         line.store(value, i)
     else:
         line.at(i).scatter(value, [stride * lane for lane in range(value.lanes)], mask)
-
-
-def product(sizes: Sequence[Value]) -> Value:
-    """How many places there are among axes of these sizes, one at least."""
-    result = sizes[0]
-    for size in sizes[1:]:
-        result = result * size
-    return result
-
-
-def decode(position: Value, sizes: Sequence[Value]) -> list[Value]:
-    """A position among all as one index an axis."""
-    indices = []
-    for size in reversed(sizes[1:]):
-        indices.append(position % size)
-        position = position // size
-    return [position, *reversed(indices)]
 
 
 def offset(indices: Sequence[Index], strides: Sequence[Index]) -> Index:
