@@ -41,7 +41,7 @@ def select_algorithms(
     choices: dict[Node, Choice] = {}
     missing: list[str] = []
     for node in graph.nodes:
-        if node in layouts.views:
+        if node in layouts.done:
             continue
         key = (node.op, tuple(value.spec for value in node.inputs))
         if key not in answers:

@@ -58,9 +58,9 @@ class Algorithm:
     workspace: int = 0  # bytes
     seconds: float = 0.0  # expected time of one run
     relative_error: float = 0.0  # max|error| / max|reference| beyond plain rounding
-    overwrites: tuple[
-        int, ...
-    ] = ()  # operands that output 0 may be written over, element by element
+    overwrites: tuple[int, ...] = ()  # operands that output 0 may be written over, elementwise
+    prepared: int = 0  # bytes of operands brought into another form (packed weights)
+    prepares: tuple[int, ...] = ()  # the operands that this form depends on
 
 
 Strides = tuple[int, ...]
@@ -112,6 +112,7 @@ class Step:
     outputs: tuple[Slot | None, ...]
     algorithm: Algorithm
     workspace: Slot | None
+    prepared: Slot | None  # cached where it depends on state and constants alone
     name: str
     locations: tuple[Location, ...] = ()
 
@@ -172,6 +173,7 @@ class Backend(Protocol):
 
     name: str
     priority: int  # "auto" takes the highest that is available
+    takes_gaps: bool  # kernels take images with gaps between pixels: slices of wider ones
 
     @classmethod
     def available(cls) -> Supported | Refused: ...

@@ -22,6 +22,7 @@ from minigraph.memory import MemoryPlan, plan_memory
 from minigraph.ops import new_builder
 from minigraph.optimizers import Optimizer, add_updates
 from minigraph.passes import (
+    FuseElementwise,
     FuseEpilogue,
     Pass,
     PassReport,
@@ -79,6 +80,7 @@ def default_passes(backend: Backend) -> tuple[Pass, ...]:
         fold_constants,
         merge_common_nodes,
         FuseEpilogue(backend.can_fuse),
+        FuseElementwise(backend.can_fuse),
         eliminate_dead_nodes,
     )
 
@@ -146,7 +148,7 @@ def _fit_memory(
 ) -> tuple[Mapping[Node, Choice], MemoryPlan]:
     """Choose and plan; where the plan exceeds the limit, choose again with half the workspace."""
     budget = options.max_relative_error
-    layouts = assign_layouts(graph, backend.axis_order)
+    layouts = assign_layouts(graph, backend)
     choices = select_algorithms(graph, backend, layouts, max_relative_error=budget)
     plan = plan_memory(graph, choices, layouts)
     limit = options.memory_limit

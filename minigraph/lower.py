@@ -22,6 +22,7 @@ def lower(graph: Graph, choices: Mapping[Node, Choice], plan: MemoryPlan) -> Pro
             outputs=tuple(plan.slots.get(value) for value in node.outputs),
             algorithm=choices[node].algorithm,
             workspace=plan.workspaces.get(node),
+            prepared=plan.prepared.get(node),
             name=node.name,
             locations=graph.locations.get(node.outputs[0], ()),
         )
@@ -41,11 +42,11 @@ def lower(graph: Graph, choices: Mapping[Node, Choice], plan: MemoryPlan) -> Pro
         ),
         work_bytes=plan.work_bytes,
         cached_bytes=plan.cached_bytes,
-        cached_reads_state=plan.schedule.cached_reads_state,
+        cached_reads_state=plan.cached_reads_state,
         writes_state=bool(graph.updates),
     )
 
 
 def _copy(source: Slot, target: Slot) -> Step:
     """An old state kept aside; StopGradient is the identity, run here as a copy."""
-    return Step(StopGradient(), (source,), (target,), Algorithm("copy"), None, "copy")
+    return Step(StopGradient(), (source,), (target,), Algorithm("copy"), None, None, "copy")

@@ -28,6 +28,7 @@ class MemoryPlan:
     schedule: Schedule
     slots: Mapping[Value, Slot]
     workspaces: Mapping[Node, Slot]
+    prepared: Mapping[Node, Slot]
     commits: tuple[tuple[str, Slot], ...]  # new states that are copied after the last step
     copies: tuple[tuple[Slot, Slot], ...]  # old states kept for such a commit: (from, to)
     work_bytes: int
@@ -35,6 +36,12 @@ class MemoryPlan:
     state_bytes: int
     peak_step: str  # the node at which the arena is fullest
     peak_values: tuple[tuple[str, int], ...]  # what lies in it then, largest first
+
+    @property
+    def cached_reads_state(self) -> bool:
+        """Whether what is cached must be made anew when the state has changed."""
+        kept = any(slot.memory is Memory.CACHED for slot in self.prepared.values())
+        return self.schedule.cached_reads_state or kept
 
     @property
     def total_bytes(self) -> int:
@@ -55,7 +62,7 @@ class MemoryPlan:
 
 def plan_memory(graph: Graph, choices: Mapping[Node, Choice], layouts: Layouts) -> MemoryPlan:
     """Place every value and workspace of the graph."""
-    schedule = make_schedule(graph, layouts.views)
+    schedule = make_schedule(graph, layouts)
     planner = _Planner(graph, schedule, choices, layouts)
     planner.place_state_and_cached()
     planner.place_work()
@@ -130,6 +137,7 @@ class _Planner:
     layouts: Layouts
     slots: dict[Value, Slot] = field(default_factory=dict)  # by root
     workspaces: dict[Node, Slot] = field(default_factory=dict)
+    prepared: dict[Node, Slot] = field(default_factory=dict)
     commits: list[tuple[str, Slot]] = field(default_factory=list)
     copies: list[tuple[Slot, Slot]] = field(default_factory=list)
     cached_size: int = 0
@@ -163,9 +171,22 @@ class _Planner:
                 self.slots[value] = self.slot(value, Memory.CACHED, offset)
             choice = self.choices.get(node)
             if choice is not None and choice.algorithm.workspace:
-                offset = self.cached_offset(choice.algorithm.workspace)
-                self.workspaces[node] = _workspace(choice, Memory.CACHED, offset)
+                size = choice.algorithm.workspace
+                offset = self.cached_offset(size)
+                self.workspaces[node] = _scratch(size, Memory.CACHED, offset)
+        for node in (*self.schedule.cached, *self.schedule.steps):
+            self.place_prepared(node)
         self.decide_updates()
+
+    def place_prepared(self, node: Node) -> None:
+        """Packed weights are kept where the weights stay as they are."""
+        choice = self.choices.get(node)
+        if choice is None or not choice.algorithm.prepared:
+            return
+        algorithm = choice.algorithm
+        if all(node.inputs[operand] in self.schedule.stable for operand in algorithm.prepares):
+            offset = self.cached_offset(algorithm.prepared)
+            self.prepared[node] = _scratch(algorithm.prepared, Memory.CACHED, offset)
 
     def slot(self, value: Value, memory: Memory, offset: int = 0, state: str = "") -> Slot:
         return Slot(memory, value.spec, offset, state, self.layouts.strides[value])
@@ -214,7 +235,9 @@ class _Planner:
             return False
         allowed = self.choices[node].algorithm.overwrites
         return all(
-            position in allowed and value.spec == output.spec
+            position in allowed
+            and value.spec == output.spec
+            and self.layouts.strides[value] == self.layouts.strides[output]
             for position, value in enumerate(node.inputs)
             if self.schedule.root(value) is operand
         )
@@ -227,7 +250,10 @@ class _Planner:
             self.allocate(value, _BEFORE, deaths)
         for position, node in enumerate(self.schedule.steps):
             for index, value in enumerate(node.outputs):
-                if value in self.slots:
+                root = self.schedule.root(value)
+                if root is not value and root not in self.slots:  # a part of what is to come
+                    self.allocate(root, position, deaths)
+                if root in self.slots:
                     continue
                 unread = value not in deaths
                 if unread and index in node.op.optional_outputs:
@@ -275,11 +301,15 @@ class _Planner:
         self.slots[value] = self.slot(value, Memory.WORK, self.buffers[value].offset)
 
     def place_workspace(self, node: Node, position: int) -> None:
-        choice = self.choices[node]
-        if choice.algorithm.workspace:
-            name = f"workspace of {node.name}"
-            buffer = self.new_buffer(name, choice.algorithm.workspace, position, position)
-            self.workspaces[node] = _workspace(choice, Memory.WORK, buffer.offset)
+        algorithm = self.choices[node].algorithm
+        if algorithm.workspace:
+            self.workspaces[node] = self.scratch("workspace", node, algorithm.workspace, position)
+        if algorithm.prepared and node not in self.prepared:
+            self.prepared[node] = self.scratch("prepared", node, algorithm.prepared, position)
+
+    def scratch(self, what: str, node: Node, nbytes: int, position: int) -> Slot:
+        buffer = self.new_buffer(f"{what} of {node.name}", nbytes, position, position)
+        return _scratch(nbytes, Memory.WORK, buffer.offset)
 
     def new_buffer(self, name: str, nbytes: int, birth: int, death: int) -> _Buffer:
         size = aligned(nbytes)
@@ -328,6 +358,7 @@ class _Planner:
             schedule=self.schedule,
             slots=slots,
             workspaces=self.workspaces,
+            prepared=self.prepared,
             commits=tuple(self.commits),
             copies=tuple(self.copies),
             work_bytes=self.arena.size + ALIGNMENT,
@@ -338,6 +369,6 @@ class _Planner:
         )
 
 
-def _workspace(choice: Choice, memory: Memory, offset: int) -> Slot:
-    spec = TensorSpec((choice.algorithm.workspace,), DType.UINT8)
+def _scratch(nbytes: int, memory: Memory, offset: int) -> Slot:
+    spec = TensorSpec((nbytes,), DType.UINT8)
     return Slot(memory, spec, offset, strides=(1,))

@@ -10,6 +10,7 @@ from minigraph.compiler import ModelFunction, build_graph
 from minigraph.ir.constant import Full
 from minigraph.ir.errors import SpecError
 from minigraph.ir.graph import Graph, Node, Value
+from minigraph.ir.op import Op
 from minigraph.ir.spec import TensorSpec
 from minigraph.ops import new_builder
 from minigraph.ops.broadcast import Expand
@@ -56,8 +57,10 @@ def replay(graph: Graph, specs: Mapping[str, TensorSpec]) -> Graph:
     builder = new_builder(source)
     environment = {state.value: state.value for state in graph.state}
     environment |= dict(zip(graph.inputs, inputs, strict=True))
+    makers: dict[Value, Node] = {}
     for node in graph.nodes:
-        new = _replay_node(node, tuple(environment[value] for value in node.inputs))
+        new = _replay_node(graph, makers, node, tuple(environment[value] for value in node.inputs))
+        makers |= dict.fromkeys(new.outputs, new)
         builder.keep(new, graph.locations.get(node.outputs[0], ()))
         environment |= dict(zip(node.outputs, new.outputs, strict=True))
     for name, value in graph.outputs.items():
@@ -77,7 +80,13 @@ def _sizes(node: Node, specs: Sequence[TensorSpec]) -> list[object]:
     return [tuple(spec.shape[axis] for axis in axes) for spec in specs]
 
 
-def _replay_node(node: Node, inputs: tuple[Value, ...]) -> Node:
+def _replay_node(
+    graph: Graph, makers: Mapping[Value, Node], node: Node, inputs: tuple[Value, ...]
+) -> Node:
+    op = node.op
+    if op.following([graph.producer.get(value) for value in node.inputs]) == op:
+        op = op.following([makers.get(value) for value in inputs]) or op
+        return _inferred(op, node, inputs)
     before, after = [v.spec for v in node.inputs], [v.spec for v in inputs]
     changed = _sizes(node, before) != _sizes(node, after) or isinstance(node.op, _UNBOUND)
     if node.op.absolute_attributes and changed:
@@ -87,11 +96,16 @@ def _replay_node(node: Node, inputs: tuple[Value, ...]) -> Node:
             f"for {', '.join(map(str, before)) or 'another input'}: use the model function for "
             "other shapes"
         )
+    return _inferred(op, node, inputs)
+
+
+def _inferred(op: Op, node: Node, inputs: tuple[Value, ...]) -> Node:
+    after = [value.spec for value in inputs]
     try:
-        outputs = node.op.infer(*after)
+        outputs = op.infer(*after)
     except SpecError as error:
         raise SpecError(
             f"{error}\n  in {node.op.name} '{node.name}', replayed on {', '.join(map(str, after))}"
         ) from None
     values = tuple(Value(v.name, spec) for v, spec in zip(node.outputs, outputs, strict=True))
-    return Node(node.op, inputs, values)
+    return Node(op, inputs, values)

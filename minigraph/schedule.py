@@ -12,6 +12,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from minigraph.ir.graph import Graph, Node, Value
+from minigraph.layouts import Layouts
 
 
 @dataclass(frozen=True)
@@ -19,40 +20,33 @@ class Schedule:
     """``cached`` runs once per state version; ``steps`` in every call, in this order."""
 
     cached: tuple[Node, ...]
+    stable: frozenset[Value]  # known before a call: constants, what is cached, state that stays
     steps: tuple[Node, ...]
-    roots: dict[Value, Value]  # the value whose bytes a value is (itself, but for views)
+    roots: dict[Value, Value]  # the value in whose memory a value lies, where that is another
     cached_reads_state: bool
 
     def root(self, value: Value) -> Value:
         return self.roots.get(value, value)
 
 
-def make_schedule(graph: Graph, views: Collection[Node]) -> Schedule:
-    """Split and order the nodes; views are left out (``roots`` has their values)."""
-    roots = _roots(graph, views)
-    cached, reads_state = _cached_nodes(graph, views)
-    steps = [n for n in graph.nodes if n not in cached and n not in views]
+def make_schedule(graph: Graph, layouts: Layouts) -> Schedule:
+    """Split and order the nodes; those with nothing to do are left out."""
+    roots = {value: alias.base for value, alias in layouts.aliases.items()}
+    cached, stable, reads_state = _cached_nodes(graph, layouts.done)
+    steps = [n for n in graph.nodes if n not in cached and n not in layouts.done]
     movable = _movable(graph, steps, roots)
     times = _times(graph, steps, roots, movable)
     order = sorted(range(len(steps)), key=lambda i: (times[steps[i]], steps[i] in movable, i))
     return Schedule(
-        cached=tuple(n for n in graph.nodes if n in cached and n not in views),
+        cached=tuple(n for n in graph.nodes if n in cached and n not in layouts.done),
+        stable=frozenset(stable),
         steps=tuple(steps[index] for index in order),
         roots=roots,
         cached_reads_state=reads_state,
     )
 
 
-def _roots(graph: Graph, views: Collection[Node]) -> dict[Value, Value]:
-    roots: dict[Value, Value] = {}
-    for node in graph.nodes:
-        if node in views:
-            source = node.inputs[0]
-            roots[node.outputs[0]] = roots.get(source, source)
-    return roots
-
-
-def _cached_nodes(graph: Graph, views: Collection[Node]) -> tuple[set[Node], bool]:
+def _cached_nodes(graph: Graph, done: Collection[Node]) -> tuple[set[Node], set[Value], bool]:
     """Nodes that depend on constants alone; without updates, on constants and state alone."""
     states = set() if graph.updates else {state.value for state in graph.state}
     stable = set(states)
@@ -61,10 +55,10 @@ def _cached_nodes(graph: Graph, views: Collection[Node]) -> tuple[set[Node], boo
         if node.op.may_refuse or any(value not in stable for value in node.inputs):
             continue
         stable.update(node.outputs)
-        if node not in views or node.inputs[0] not in states:
+        if node not in done or node.inputs[0] not in states:
             cached.add(node)
     reads_state = any(value in states for node in cached for value in node.inputs)
-    return cached, reads_state or bool(states and cached)
+    return cached, stable, reads_state or bool(states and cached)
 
 
 def _movable(graph: Graph, steps: list[Node], roots: dict[Value, Value]) -> set[Node]:
@@ -88,7 +82,7 @@ def _movable(graph: Graph, steps: list[Node], roots: dict[Value, Value]) -> set[
     for node in reversed(steps):
         if node not in unneeded:
             continue
-        users = [user for value in node.outputs for user in readers.get(value, ())]
+        users = [u for value in node.outputs for u in readers.get(roots.get(value, value), ())]
         ends = any(value in written for value in node.outputs)
         free = not any(value in from_inputs for value in node.inputs)
         if (ends or free or len(users) == 1) and movable.issuperset(users):
@@ -116,24 +110,27 @@ def _times(
     inputs = {n: [roots.get(value, value) for value in n.inputs] for n in steps}
     readers: dict[Value, list[Node]] = {}
     users: dict[Node, list[Node]] = {}
-    maker = {value: node for node in steps for value in node.outputs}
+    makers: dict[Value, list[Node]] = {}  # several where operands of a concatenation are placed
+    for node in steps:
+        for root in {roots.get(value, value) for value in node.outputs}:
+            makers.setdefault(root, []).append(node)
     for node in steps:
         for value in inputs[node]:
             readers.setdefault(value, []).append(node)
-            if value in maker:
-                users.setdefault(maker[value], []).append(node)
+            for maker in makers.get(value, ()):
+                users.setdefault(maker, []).append(node)
     written: dict[Node, list[Value]] = {}
     for name, value in graph.updates.items():
         root = roots.get(value, value)
-        if root in maker:
-            written.setdefault(maker[root], []).append(graph.state_by_name[name].value)
+        for maker in makers.get(root, ()):
+            written.setdefault(maker, []).append(graph.state_by_name[name].value)
     refusal = max((i for i, node in enumerate(steps) if node.op.may_refuse), default=-1)
 
     times = {node: i for i, node in enumerate(steps) if node not in movable}
     for node in steps:
         if node not in movable:
             continue
-        follows = [maker[value] for value in inputs[node] if value in maker]
+        follows = [maker for value in inputs[node] for maker in makers.get(value, ())]
         follows += [r for state in written.get(node, ()) for r in readers.get(state, ())]
         earliest = max((times[other] for other in follows if other in times), default=-1)
         times[node] = max(earliest, refusal) if node in written else earliest

@@ -16,7 +16,6 @@ import difflib
 import hashlib
 from collections import Counter
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -34,6 +33,7 @@ from minigraph.ir.tensor import Tensor
 from minigraph.ir.verify import verify
 from minigraph.ops import new_builder
 from minigraph.ops.reduce import reduce_sum
+from minigraph.ops.shape import Concat, Slice, Split
 from minigraph.passes.pipeline import Pass, pass_name
 
 Arrays = Mapping[str, np.ndarray]
@@ -243,117 +243,141 @@ def _close(a: np.ndarray, b: np.ndarray, tolerance: float) -> bool:
 def check_memory(graph: Graph, program: Program) -> None:
     """Prove a program's memory plan by running it on labels instead of numbers.
 
-    Every cache line of the work and cached memory, and every state variable, carries the label of
-    what was last written to it. Each step must find its operands whole; it may write its first
-    output over an operand only as its algorithm says; workspaces and outputs must not overlap; no
-    state may change before every step that may refuse has run; at the end all outputs and all new
-    state must be there. Raises AssertionError that names the step. This shares no code with the
-    planner.
+    Every byte of the work and cached memory, and every state variable, carries the label of the
+    value that was last written to it. Each step must find its operands whole; it may write its
+    first output over an operand only as its algorithm says; workspaces and outputs must not
+    overlap; no state may change before every step that may refuse has run; at the end all outputs
+    and all new state must be there. Raises AssertionError that names the step. This shares no
+    code with the planner.
     """
     _Replay(graph, program).check()
 
 
-@dataclass(frozen=True)
 class _Replay:
-    graph: Graph
-    program: Program
+    def __init__(self, graph: Graph, program: Program) -> None:
+        self.graph = graph
+        self.program = program
+        self.run = {step.name for step in (*program.cached_steps, *program.steps)}
+        self.nodes = {node.name: node for node in graph.nodes}
+        self.labels = _Labels(program)
+        self.expected: dict[Value, np.ndarray] = {}  # what each element's label must be
+        for value in graph.inputs:
+            self.expected[value] = self.labels.new(f"input {value.name}", value.spec)
+        for state in graph.state:
+            self.expected[state.value] = self.labels.new(f"old {state.name}", state.value.spec)
+            self.labels.state[state.name] = self.expected[state.value]
+        for node in graph.nodes:
+            self.expect_outputs(node)
+
+    def expect_outputs(self, node: Node) -> None:
+        """A node that is run makes new labels; else its outputs are what its inputs are."""
+        if node.name in self.run or isinstance(node.op, Constant):
+            for value in node.outputs:
+                self.expected[value] = self.labels.new(value.name, value.spec)
+            return
+        sources = [self.expected[value] for value in node.inputs]
+        if isinstance(node.op, Concat):
+            results = [np.concatenate(sources, node.op.axis)]
+        elif isinstance(node.op, Split):
+            edges = np.cumsum(node.op.sizes)[:-1]
+            results = np.split(sources[0], edges, node.op.axis)
+        elif isinstance(node.op, Slice):
+            results = [sources[0][tuple(slice(*parts) for parts in node.op.slices)]]
+        else:
+            assert node.op.is_view, f"{node} is not run"
+            results = [sources[0].reshape(node.outputs[0].spec.shape)]
+        self.expected.update(zip(node.outputs, results, strict=True))
 
     def check(self) -> None:
-        program = self.program
-        sizes = {Memory.WORK: program.work_bytes, Memory.CACHED: program.cached_bytes}
-        lines = {kind: [""] * (size // ALIGNMENT) for kind, size in sizes.items()}
-        state = {name: f"old {name}" for name in program.state}
-        memory = _Labels(lines, {kind: size - ALIGNMENT for kind, size in sizes.items()}, state)
-        roots = self.roots()
-        nodes = {node.name: node for node in self.graph.nodes}
-        for node, slot in zip(self.constants(), program.constants, strict=True):
-            memory.write(slot[0], roots[node.outputs[0]], "constants")
-        self.run_steps(memory, program.cached_steps, nodes, roots)
+        program, labels, expected = self.program, self.labels, self.expected
+        constants = [node for node in self.graph.nodes if type(node.op) is Constant]
+        for node, (slot, _) in zip(constants, program.constants, strict=True):
+            labels.write(slot, expected[node.outputs[0]])
+        self.run_steps(program.cached_steps)
         for value in self.graph.inputs:
-            memory.write(program.inputs[value.name], roots[value], "inputs")
-        self.run_steps(memory, program.steps, nodes, roots)
+            labels.write(program.inputs[value.name], expected[value])
+        self.run_steps(program.steps)
         for name, value in self.graph.outputs.items():
-            memory.expect(program.outputs[name], roots[value], f"output {name}")
+            labels.expect(program.outputs[name], expected[value], f"output {name}")
         for commit in program.commits:
-            label = memory.read(commit.source, f"commit of {commit.state}")
-            memory.state[commit.state] = label
+            labels.state[commit.state] = labels.read(commit.source).copy()
         for name in program.state:
-            new = self.graph.updates.get(name)
-            expected = f"old {name}" if new is None else roots[new]
-            if memory.state[name] != expected:
-                raise AssertionError(f"state {name} is {memory.state[name]!r}, not {expected!r}")
+            old = self.graph.state_by_name[name].value
+            labels.compare(
+                labels.state[name], expected[self.graph.updates.get(name, old)], f"state {name}"
+            )
 
-    def constants(self) -> list[Node]:
-        return [node for node in self.graph.nodes if type(node.op) is Constant]
-
-    def roots(self) -> dict[Value, str]:
-        """The label of each value: whose bytes it is."""
-        roots = {value: f"input {value.name}" for value in self.graph.inputs}
-        roots |= {state.value: f"old {state.name}" for state in self.graph.state}
-        run = {step.name for step in (*self.program.cached_steps, *self.program.steps)}
-        for node in self.graph.nodes:
-            is_view = node.op.is_view and node.name not in run
-            for value in node.outputs:
-                roots[value] = roots[node.inputs[0]] if is_view else value.name
-        return roots
-
-    def run_steps(
-        self,
-        memory: _Labels,
-        steps: tuple[Step, ...],
-        nodes: Mapping[str, Node],
-        roots: Mapping[Value, str],
-    ) -> None:
+    def run_steps(self, steps: tuple[Step, ...]) -> None:
         last_refusal = max((i for i, step in enumerate(steps) if step.op.may_refuse), default=-1)
+        labels = self.labels
         for position, step in enumerate(steps):
             if step.name == "copy":  # an old state that a commit needs
                 (source,), (target,) = step.inputs, step.outputs
                 assert target is not None
-                memory.write(target, memory.read(source, "copy"), "copy")
+                labels.write(target, labels.read(source).copy())
                 continue
-            node = nodes[step.name]
+            node = self.nodes[step.name]
             for value, slot in zip(node.inputs, step.inputs, strict=True):
-                memory.expect(slot, roots[value], step.name)
-            written = [slot for slot in (*step.outputs, step.workspace) if slot is not None]
+                labels.expect(slot, self.expected[value], step.name)
+            scratch = (step.workspace, step.prepared)
+            written = [slot for slot in (*step.outputs, *scratch) if slot is not None]
             _check_apart(step, written)
             if position <= last_refusal and any(s.memory is Memory.STATE for s in written):
                 raise AssertionError(f"{step.name} writes state before every label is checked")
-            if step.workspace is not None:
-                memory.write(step.workspace, f"workspace of {step.name}", step.name)
+            for slot in scratch:
+                if slot is not None:
+                    labels.write(slot, labels.new(f"workspace of {step.name}", slot.spec))
             for value, target in zip(node.outputs, step.outputs, strict=True):
                 if target is not None:
-                    memory.write(target, roots[value], step.name)
+                    labels.write(target, self.expected[value])
 
 
-@dataclass(frozen=True)
 class _Labels:
-    """What was last written to each cache line and to each state variable."""
+    """What was last written to each byte of memory, and to each state variable."""
 
-    lines: dict[Memory, list[str]]
-    sizes: dict[Memory, int]
-    state: dict[str, str]
+    def __init__(self, program: Program) -> None:
+        self.names = ["nothing"]
+        sizes = {Memory.WORK: program.work_bytes, Memory.CACHED: program.cached_bytes}
+        self.bytes = {kind: np.zeros(size - ALIGNMENT, np.int32) for kind, size in sizes.items()}
+        self.state: dict[str, np.ndarray] = {}
 
-    def write(self, slot: Slot, label: str, where: str) -> None:
+    def new(self, name: str, spec: TensorSpec) -> np.ndarray:
+        self.names.append(name)
+        return np.full(spec.shape, len(self.names) - 1, np.int32)
+
+    def write(self, slot: Slot, labels: np.ndarray) -> None:
         if slot.memory is Memory.STATE:
-            self.state[slot.state] = label
+            self.state[slot.state] = labels
         else:
-            span = self.span(slot, where)
-            self.lines[slot.memory][span] = [label] * (span.stop - span.start)
+            self.view(slot)[...] = labels[..., None]
 
-    def read(self, slot: Slot, where: str) -> str:
+    def read(self, slot: Slot) -> np.ndarray:
         if slot.memory is Memory.STATE:
-            return self.state[slot.state]
-        found = set(self.lines[slot.memory][self.span(slot, where)])
-        return " and ".join(sorted(found))
+            return self.state[slot.state].reshape(slot.spec.shape)
+        found = self.view(slot)
+        assert (found == found[..., :1]).all(), f"{slot} is cut through"
+        return found[..., 0]
 
-    def expect(self, slot: Slot, label: str, where: str) -> None:
-        if slot.spec.nbytes and (found := self.read(slot, where)) != label:
-            raise AssertionError(f"{where} needs {label!r} and finds {found!r} in its place")
+    def expect(self, slot: Slot, labels: np.ndarray, where: str) -> None:
+        self.compare(self.read(slot), labels, where)
 
-    def span(self, slot: Slot, where: str) -> slice:
-        if slot.offset % ALIGNMENT or slot.offset + slot.spec.nbytes > self.sizes[slot.memory]:
-            raise AssertionError(f"{where}: {slot} is not aligned, or outside of its arena")
-        return slice(slot.offset // ALIGNMENT, -(-(slot.offset + slot.spec.nbytes) // ALIGNMENT))
+    def compare(self, found: np.ndarray, expected: np.ndarray, where: str) -> None:
+        if not np.array_equal(found, expected):
+            first = np.unravel_index(np.argmax(found != expected), found.shape)
+            needed, there = self.names[expected[first]], self.names[found[first]]
+            raise AssertionError(f"{where} needs {needed!r} and finds {there!r} in its place")
+
+    def view(self, slot: Slot) -> np.ndarray:
+        """The labels of a slot's bytes: its shape, and one more axis for an element's bytes."""
+        itemsize = slot.spec.dtype.itemsize
+        memory = self.bytes[slot.memory]
+        end = slot.offset + _extent(slot)
+        assert slot.offset % itemsize == 0 and end <= memory.size, f"{slot} is outside of its arena"
+        steps = tuple(step * itemsize * memory.itemsize for step in slot.strides)
+        shape = (*slot.spec.shape, itemsize)
+        return np.ndarray(
+            shape, np.int32, memory, slot.offset * memory.itemsize, (*steps, memory.itemsize)
+        )
 
 
 def _check_apart(step: Step, written: list[Slot]) -> None:
@@ -365,7 +389,9 @@ def _check_apart(step: Step, written: list[Slot]) -> None:
         for position, operand in enumerate(step.inputs):
             if not _overlap(slot, operand):
                 continue
-            exact = (slot.offset, slot.spec) == (operand.offset, operand.spec)
+            exact = (slot.offset, slot.spec, slot.strides) == (
+                operand.offset, operand.spec, operand.strides
+            )  # fmt: skip
             allowed = position in step.algorithm.overwrites
             if not (exact and allowed and slot is step.outputs[0]):
                 raise AssertionError(f"{step.name} writes over its operand {position}")
@@ -376,4 +402,21 @@ def _overlap(a: Slot, b: Slot) -> bool:
         return False
     if a.memory is Memory.STATE:
         return a.state == b.state
-    return a.offset < b.offset + b.spec.nbytes and b.offset < a.offset + a.spec.nbytes
+    if a.strides == b.strides and a.spec.ndim == 4:  # side by side within the pixels of one image
+        pixel = min(stride for stride in a.strides if stride > 1) * a.spec.dtype.itemsize
+        first, second = a.offset % pixel, b.offset % pixel
+        width = a.spec.dtype.itemsize
+        apart = (
+            first + a.spec.shape[1] * width <= second or second + b.spec.shape[1] * width <= first
+        )
+        if apart:
+            return False
+    return a.offset < b.offset + _extent(b) and b.offset < a.offset + _extent(a)
+
+
+def _extent(slot: Slot) -> int:
+    """Bytes from a slot's first element to behind its last."""
+    if slot.spec.size == 0:
+        return 0
+    reach = sum((n - 1) * step for n, step in zip(slot.spec.shape, slot.strides, strict=True))
+    return (reach + 1) * slot.spec.dtype.itemsize

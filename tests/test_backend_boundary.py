@@ -33,6 +33,7 @@ class Limited:
 
     name = "limited"
     priority = -1
+    takes_gaps = False
     reason = "not on this device"
 
     def __init__(self, threads: int | None = None, missing: tuple[type, ...] = ()) -> None:
@@ -172,7 +173,7 @@ def test_views_are_never_asked_for():
 
 
 def choose(graph, backend, **options):
-    layouts = assign_layouts(graph, backend.axis_order)
+    layouts = assign_layouts(graph, backend)
     return select_algorithms(graph, backend, layouts, **options)
 
 

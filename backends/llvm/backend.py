@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from minigraph.backend import Algorithm, Program, Refused, Supported, row_major
+from minigraph.backend import Algorithm, Program, Refused, Supported
 from minigraph.backends.llvm import target as targets
 from minigraph.backends.llvm.call import Context, Lowering
-from minigraph.backends.llvm.kernels import conv, elementwise, fill
+from minigraph.backends.llvm.kernels import conv, elementwise, fill, pool, reduce, shape
 from minigraph.backends.llvm.kernels.fused import can_fuse, fused_lowering
 from minigraph.backends.llvm.library import Library
+from minigraph.backends.llvm.memory_order import axis_order
 from minigraph.backends.llvm.object_cache import ObjectCache, cache_folder
 from minigraph.backends.llvm.runner import LlvmRunner
 from minigraph.backends.llvm.workers import usable_cpus
@@ -28,10 +29,11 @@ LOWERINGS: Mapping[type, Lowering] = {
     **fill.LOWERINGS,
     **ANCHORS,
     Fused: fused_lowering(ANCHORS),
+    **reduce.LOWERINGS,
+    **pool.LOWERINGS,
+    **shape.LOWERINGS,
 }
 """Every op with a kernel."""
-
-_CHANNELS_LAST = (0, 2, 3, 1)
 
 
 class LlvmBackend:
@@ -44,6 +46,7 @@ class LlvmBackend:
 
     name = "llvm"
     priority = 10
+    takes_gaps = True
 
     def __init__(self, threads: int | None = None, target: str = "host") -> None:
         self.threads = usable_cpus() if threads is None else threads
@@ -57,7 +60,7 @@ class LlvmBackend:
 
     def axis_order(self, spec: TensorSpec) -> tuple[int, ...]:
         """Channels innermost for images and for weights; other values row by row."""
-        return _CHANNELS_LAST if spec.ndim == 4 else row_major(spec)
+        return axis_order(spec)
 
     def candidates(self, op: Op, inputs: tuple[TensorSpec, ...]) -> tuple[Algorithm, ...] | Refused:
         """The algorithms for an op on inputs of these specs."""

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from minigraph.backend import Algorithm, Memory, Refused, Slot, Strides, aligned
 from minigraph.backends.llvm.language.code import KernelCode
 from minigraph.backends.llvm.target import Target
@@ -22,7 +24,22 @@ class External:
     strides: Strides
 
 
-Place = Slot | External
+@dataclass(frozen=True, eq=False, slots=True)
+class Table:
+    """Numbers that a kernel reads and that shapes determine: made once, kept by the runner."""
+
+    array: np.ndarray
+
+    @property
+    def spec(self) -> TensorSpec:
+        return TensorSpec(self.array.shape, DType.of(self.array.dtype))
+
+    @property
+    def strides(self) -> Strides:
+        return tuple(step // self.array.itemsize for step in self.array.strides)
+
+
+Place = Slot | External | Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +54,7 @@ class Call:
     reads: tuple[Place, ...]
     writes: tuple[Place, ...]
     sizes: tuple[int, ...]
+    prepares: bool = False  # fills ``Binding.prepared``, from operands that may never change
 
     def __post_init__(self) -> None:
         given, taken = len(self.reads) + len(self.writes), self.code.pointers
@@ -57,6 +75,7 @@ class Binding:
     inputs: tuple[Slot, ...]
     outputs: tuple[Slot | None, ...]  # None: nothing reads it, and the op allows leaving it out
     workspace: Slot | None
+    prepared: Slot | None  # the algorithm's ``prepared`` bytes: packed weights
     threads: int
     target: Target
 
@@ -129,9 +148,11 @@ def carved_bytes(*sizes: tuple[DType, int]) -> int:
     return sum(aligned(count * dtype.itemsize) for dtype, count in sizes)
 
 
-def extent(place: Place) -> int:
-    """Bytes from a place's first element to behind its last."""
-    if place.spec.size == 0:
-        return 0
-    reach = sum((n - 1) * s for n, s in zip(place.spec.shape, place.strides, strict=True))
-    return (reach + 1) * place.spec.dtype.itemsize
+def byte_range(slot: Slot) -> tuple[int, int]:
+    """Where a tensor's bytes start, and end, in its arena; strides may be negative."""
+    if slot.spec.size == 0:
+        return slot.offset, slot.offset
+    reaches = [(n - 1) * s for n, s in zip(slot.spec.shape, slot.strides, strict=True)]
+    below, above = sum(r for r in reaches if r < 0), sum(r for r in reaches if r > 0)
+    itemsize = slot.spec.dtype.itemsize
+    return slot.offset + below * itemsize, slot.offset + (above + 1) * itemsize

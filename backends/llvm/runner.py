@@ -9,7 +9,7 @@ from itertools import chain
 import numpy as np
 
 from minigraph.backend import ALIGNMENT, Memory, Program, Slot, Step, dense_strides, row_major
-from minigraph.backends.llvm.call import Binding, Call, External, Lowering, Place, extent
+from minigraph.backends.llvm.call import Binding, Call, External, Lowering, Place, Table, byte_range
 from minigraph.backends.llvm.kernels.copy import copy_calls
 from minigraph.backends.llvm.library import Library
 from minigraph.backends.llvm.native import ROW, THEN_STOP_IF_REFUSED, THEN_WAIT
@@ -35,6 +35,7 @@ class LlvmRunner:
         self._program = program
         self._store = store
         self._library = library
+        self._tables: list[Table] = []  # alive as long as the addresses that kernels are given
         self._threads = threads
         self._lowerings = lowerings
         self._arenas = {
@@ -46,6 +47,10 @@ class LlvmRunner:
             np.copyto(self._array(slot), array)
         lowered = [self._lower(step) for step in program.steps]
         cached = [self._lower(step) for step in program.cached_steps]
+        for index, step in enumerate(program.steps):
+            if step.prepared is not None and step.prepared.memory is Memory.CACHED:
+                cached.append([call for call in lowered[index] if call.prepares])
+                lowered[index] = [call for call in lowered[index] if not call.prepares]
         fetched = [
             copy_calls(_external(n, slot, False), slot) for n, slot in program.inputs.items()
         ]
@@ -132,6 +137,7 @@ class LlvmRunner:
                 inputs=step.inputs,
                 outputs=step.outputs,
                 workspace=step.workspace,
+                prepared=step.prepared,
                 threads=self._threads,
                 target=self._library.target,
             )
@@ -148,6 +154,9 @@ class LlvmRunner:
         """Where a place of memory lies; 0 for what a call brings."""
         if isinstance(place, External):
             return 0
+        if isinstance(place, Table):
+            self._tables.append(place)
+            return place.array.ctypes.data
         if place.memory is Memory.STATE:
             return self._store.buffer(place.state).ctypes.data + place.offset
         return self._arenas[place.memory].ctypes.data + place.offset
@@ -250,13 +259,14 @@ def _overlap(some: Sequence[Place], others: Sequence[Place]) -> bool:
 
 
 def _share(a: Place, b: Place) -> bool:
-    if isinstance(a, External) or isinstance(b, External):
+    if not (isinstance(a, Slot) and isinstance(b, Slot)):
         return a == b
     if a.memory is not b.memory:
         return False
     if a.memory is Memory.STATE:
         return a.state == b.state
-    return a.offset < b.offset + extent(b) and b.offset < a.offset + extent(a)
+    (a_start, a_end), (b_start, b_end) = byte_range(a), byte_range(b)
+    return a_start < b_end and b_start < a_end
 
 
 def _external(name: str, slot: Slot, is_output: bool) -> External:

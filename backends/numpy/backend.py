@@ -75,6 +75,7 @@ class NumpyBackend:
 
     name = "numpy"
     priority = 0
+    takes_gaps = False
 
     def __init__(self, threads: int | None = None) -> None:
         self._workers = Workers(usable_cpus() if threads is None else threads)
@@ -100,14 +101,14 @@ class NumpyBackend:
         if kernel is None:
             return Refused(f"no kernel for {op.name}")
         if isinstance(op, Fused):
-            answer = conv.can_fuse(op.body)
+            answer = conv.can_fuse(op.body, inputs)
             if isinstance(answer, Refused):
                 return answer
         return kernel.candidates(op, inputs, self.threads)
 
     def can_fuse(self, body: Body, inputs: tuple[TensorSpec, ...]) -> Supported | Refused:
         """Bodies that the convolution kernels can finish block by block."""
-        return conv.can_fuse(body)
+        return conv.can_fuse(body, inputs)
 
     def new_store(self) -> HostStore:
         return HostStore(self.axis_order)

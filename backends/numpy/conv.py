@@ -41,13 +41,17 @@ _NOMINAL_THREADS = 2  # for choosing: the choice, and so the bits, must not foll
 _EPILOGUE_OPS = (*IN_PLACE, Relu)
 
 
-def can_fuse(body: Body) -> Supported | Refused:
+def can_fuse(body: Body, inputs: Sequence[TensorSpec]) -> Supported | Refused:
     """A convolution or transposed convolution, then pointwise ops that run in place."""
     if not isinstance(body.anchor.op, conv.Conv2d | conv.ConvTranspose2d):
         return Refused(f"{body.anchor.op.name} is no convolution")
     for instruction in body.instructions[1:]:
         if not isinstance(instruction.op, _EPILOGUE_OPS):
             return Refused(f"{instruction.op.name} does not run in place")
+    channels = body.specs(*inputs)[body.inputs].shape[1]
+    anchors = body.anchor.operands
+    if any(i not in anchors and spec.size not in (1, channels) for i, spec in enumerate(inputs)):
+        return Refused("an operand has more than one number a channel")
     return Supported()
 
 

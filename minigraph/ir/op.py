@@ -12,6 +12,7 @@ from minigraph.ir.footprint import Footprint
 from minigraph.ir.spec import TensorSpec
 
 if TYPE_CHECKING:
+    from minigraph.ir.graph import Node
     from minigraph.ir.tensor import Tensor
 
 
@@ -70,6 +71,13 @@ class Op(ABC):
         result has None for an input without gradient.
         """
         raise GradientError(f"{self.name} has no gradient")
+
+    def following(self, makers: Sequence[Node | None]) -> Op | None:
+        """This op with the absolute attributes that follow from the nodes that make its operands.
+
+        None where they follow from nothing: the graph can then not be replayed at other shapes.
+        """
+        return None
 
     def footprints(self, axis: int, *inputs: TensorSpec) -> Footprints:
         """What an output position along ``axis`` (of every output) reads of each operand.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from minigraph.ir.errors import SpecError
 from minigraph.ir.footprint import Footprint
@@ -20,6 +20,9 @@ from minigraph.ir.tensor import Tensor
 from minigraph.ops.geometry import Pair, pair
 from minigraph.ops.pool import Window, window_of
 from minigraph.ops.shape import Pad
+
+if TYPE_CHECKING:
+    from minigraph.ir.graph import Node
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,14 @@ class MaxUnpool2d(Op):
     def __post_init__(self) -> None:
         if min(self.output_size) < 1:
             raise SpecError(f"Expected an output of at least 1x1, got {self.output_size}")
+
+    def following(self, makers: Sequence[Node | None]) -> MaxUnpool2d | None:
+        """Positions are those of a pooled map: its size is the size to go back to."""
+        maker = makers[1]
+        if maker is None or not isinstance(maker.op, MaxPool2dWithPositions):
+            return None
+        *_, height, width = maker.inputs[0].spec.shape
+        return MaxUnpool2d((height, width))
 
     def infer(self, x: TensorSpec, positions: TensorSpec) -> tuple[TensorSpec, ...]:
         _check(x)

@@ -8,6 +8,7 @@ from minigraph.passes.dense_to_convolution import (
     to_fully_convolutional,
 )
 from minigraph.passes.fold_constants import fold_constants
+from minigraph.passes.fuse_elementwise import FuseElementwise
 from minigraph.passes.fuse_epilogue import FuseEpilogue
 from minigraph.passes.lower_transposed_convolution import LowerTransposedConvolution
 from minigraph.passes.mode import keep_outputs, to_inference, to_training
@@ -16,6 +17,7 @@ from minigraph.passes.rewrite import Emitter, Rule, rewrite
 
 __all__ = [
     "Emitter",
+    "FuseElementwise",
     "FuseEpilogue",
     "LowerTransposedConvolution",
     "Pass",

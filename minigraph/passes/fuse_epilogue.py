@@ -1,4 +1,4 @@
-"""Fuse a convolution with the bias and the activation that follow it."""
+"""Fuse a convolution or matrix product with the elementwise ops that follow it."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from minigraph.ir.tensor import Tensor
 from minigraph.ops.conv import Conv2d, ConvTranspose2d
 from minigraph.ops.elementwise import Elementwise
 from minigraph.ops.fused import Body, Fused, Instruction
+from minigraph.ops.matmul import MatMul
 from minigraph.passes.dead_nodes import eliminate_dead_nodes
 from minigraph.passes.rewrite import Emitter, rewrite
 
-_ANCHORS = (Conv2d, ConvTranspose2d)
+_ANCHORS = (Conv2d, ConvTranspose2d, MatMul)
 
 CanFuse = Callable[[Body, tuple[TensorSpec, ...]], object]
 """Whether a backend is able to run a body on inputs of these specs: true or false as a bool."""
@@ -22,7 +23,10 @@ CanFuse = Callable[[Body, tuple[TensorSpec, ...]], object]
 
 @dataclass(frozen=True)
 class FuseEpilogue:
-    """Convolution, then elementwise ops with per-channel or scalar operands, as one ``Fused``.
+    """Anchor, then elementwise ops in its iteration space, as one ``Fused``.
+
+    Other operands are scalars, one a channel (bias), or one an element (a residual, the output of
+    a ReLU whose gradient this is).
 
     Legal where every intermediate has one use and is no output: the chain is then convex, and its
     values need no memory of their own. ``can_fuse`` is the backend's word on what it is able to
@@ -73,10 +77,13 @@ def _next(graph: Graph, node: Node) -> Node | None:
     if not isinstance(reader.op, Elementwise) or reader.outputs[0].spec != value.spec:
         return None
     others = (operand for operand in reader.inputs if operand is not value)
-    return reader if all(_per_channel(operand, value) for operand in others) else None
+    return reader if all(_fits(operand, value) for operand in others) else None
 
 
-def _per_channel(operand: Value, value: Value) -> bool:
+def _fits(operand: Value, value: Value) -> bool:
+    """One an element, or one a channel, or one number."""
+    if operand.spec.shape == value.spec.shape:
+        return True
     shape, ndim = operand.spec.shape, value.spec.ndim
     padded = (1,) * (ndim - len(shape)) + shape
     return all(size == 1 for axis, size in enumerate(padded) if axis != 1)

@@ -38,6 +38,10 @@ class Emitter:
         """A tensor of one value with the dtype of ``like``."""
         return self._builder.full(shape, value, like.spec.dtype)
 
+    def stand_in(self, value: Value, tensor: Tensor) -> None:
+        """Let a tensor stand in for another node's value, for all that reads it from here on."""
+        self._environment[value] = tensor
+
     def resolve(self, operand: Value | Tensor) -> Tensor:
         """What an old value has become."""
         return self._environment[operand] if isinstance(operand, Value) else operand

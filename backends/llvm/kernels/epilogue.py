@@ -9,7 +9,7 @@ empty epilogue.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
@@ -77,6 +77,15 @@ class EpilogueWriter:
     epilogue: Epilogue
     operands: Sequence[View]
     output: View
+
+    def at(self, *pixel: Index) -> EpilogueWriter:
+        """The same, with pixels counted from this one (image, row, column)."""
+        kinds = self.epilogue.kinds
+        moved = [
+            view.at(*pixel) if kind is Kind.TENSOR else view
+            for kind, view in zip(kinds, self.operands, strict=True)
+        ]
+        return replace(self, operands=moved, output=self.output.at(*pixel))
 
     def store(
         self,

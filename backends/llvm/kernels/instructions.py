@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ from minigraph.backends.llvm.language.kernel import Kernel
 from minigraph.backends.llvm.language.types import value_type
 from minigraph.backends.llvm.language.value import Value
 from minigraph.ir.spec import DType
-from minigraph.ops import elementwise
+from minigraph.ops import activation, elementary, elementwise
 from minigraph.ops.fused import Body
 
 Emit = Callable[[Kernel, Any, Sequence[Value]], Value]
@@ -53,6 +54,62 @@ def _sign(k: Kernel, op: Any, v: Sequence[Value]) -> Value:
     return x.is_nan().select(x, signed)
 
 
+def _leaky_relu(k: Kernel, op: elementwise.LeakyRelu, v: Sequence[Value]) -> Value:
+    negative = v[0] * op.slope if op.slope else v[0].like(0)  # 0 times infinity is not 0
+    return (v[0] <= 0).select(negative, v[0])  # not a number stays so
+
+
+def _pow_scalar(k: Kernel, op: elementary.PowScalar, v: Sequence[Value]) -> Value:
+    (x,) = v
+    if op.exponent == 0.0:
+        return x.like(1)
+    if op.exponent == 1.0:
+        return x
+    if op.exponent == -1.0:
+        return 1.0 / x
+    if op.exponent == 2.0:
+        return x * x
+    return mathematics.power(k, x, x.like(op.exponent))
+
+
+def _clip(k: Kernel, op: elementary.Clip, v: Sequence[Value]) -> Value:
+    """Not below the minimum, then not above the maximum: a NaN survives both."""
+    (x,) = v
+    if op.minimum is not None:
+        x = k.maximum(x, op.minimum)
+    return x if op.maximum is None else k.minimum(x, op.maximum)
+
+
+def _elu(k: Kernel, op: activation.Elu, v: Sequence[Value]) -> Value:
+    (x,) = v
+    below = mathematics.expm1_of_negative(k, k.minimum(x, 0.0)) * op.alpha
+    return (x > 0).select(x, below)
+
+
+def _softplus(k: Kernel, op: activation.Softplus, v: Sequence[Value]) -> Value:
+    """max(x, 0) + log(1 + e^-|beta x|) / beta"""
+    (x,) = v
+    power = mathematics.exp(k, k.absolute(x) * -op.beta)
+    return k.maximum(x, 0.0) + mathematics.log1p_below_one(k, power) / op.beta
+
+
+def _hard_swish(k: Kernel, op: Any, v: Sequence[Value]) -> Value:
+    (x,) = v
+    gate = x * (1 / 6) + 0.5
+    return x * k.minimum(k.maximum(gate, 0.0), 1.0)
+
+
+def _gelu(k: Kernel, op: activation.Gelu, v: Sequence[Value]) -> Value:
+    """x (1 + erf(x / sqrt 2)) / 2, or with tanh(f (x + c x^3)) for the error function."""
+    (x,) = v
+    if op.approximate == "none":
+        bell = mathematics.erf(k, x * math.sqrt(0.5))
+    else:
+        cubic = x * (x * x * activation.TANH_CUBIC + 1.0)
+        bell = mathematics.tanh(k, cubic * activation.TANH_FACTOR)
+    return x * ((bell + 1.0) * 0.5)
+
+
 EMITTERS: Mapping[type, Emit] = {
     elementwise.Add: lambda k, op, v: v[0] + v[1],
     elementwise.Sub: lambda k, op, v: v[0] - v[1],
@@ -68,7 +125,7 @@ EMITTERS: Mapping[type, Emit] = {
     elementwise.Log: lambda k, op, v: mathematics.log(k, v[0]),
     elementwise.Relu: _relu,
     elementwise.ReluGrad: lambda k, op, v: (v[0] > 0).select(v[1], 0),
-    elementwise.LeakyRelu: lambda k, op, v: (v[0] > 0).select(v[0], v[0] * op.slope),
+    elementwise.LeakyRelu: _leaky_relu,
     elementwise.Sigmoid: lambda k, op, v: mathematics.sigmoid(k, v[0]),
     elementwise.Tanh: lambda k, op, v: mathematics.tanh(k, v[0]),
     elementwise.Equal: lambda k, op, v: v[0].equals(v[1]),
@@ -82,5 +139,19 @@ EMITTERS: Mapping[type, Emit] = {
     elementwise.LogicalNot: lambda k, op, v: ~v[0],
     elementwise.Where: lambda k, op, v: v[0].select(v[1], v[2]),
     elementwise.Cast: _cast,
+    elementary.Pow: lambda k, op, v: mathematics.power(k, v[0], v[1]),
+    elementary.PowScalar: _pow_scalar,
+    elementary.Clip: _clip,
+    elementary.Erf: lambda k, op, v: mathematics.erf(k, v[0]),
+    elementary.Sin: lambda k, op, v: mathematics.sin(k, v[0]),
+    elementary.Cos: lambda k, op, v: mathematics.cos(k, v[0]),
+    elementary.Floor: lambda k, op, v: k.floor(v[0]),
+    elementary.Ceil: lambda k, op, v: k.ceil(v[0]),
+    elementary.Round: lambda k, op, v: k.round(v[0]),
+    activation.Elu: _elu,
+    activation.Softplus: _softplus,
+    activation.Silu: lambda k, op, v: v[0] * mathematics.sigmoid(k, v[0]),
+    activation.HardSwish: _hard_swish,
+    activation.Gelu: _gelu,
 }
 """Every op that can stand in a fused body."""

@@ -1,12 +1,14 @@
-"""The space that an elementwise kernel goes through: as few axes as its operands' strides allow."""
+"""The space that a kernel goes through: as few axes as its operands' strides allow."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from minigraph.backend import Strides
+from minigraph.backend import Strides, dense_strides, row_major
 from minigraph.backends.llvm.call import Place
+from minigraph.backends.llvm.language.value import Value
+from minigraph.ir.spec import TensorSpec
 
 
 @dataclass(frozen=True)
@@ -15,6 +17,12 @@ class Space:
 
     sizes: tuple[int, ...]
     strides: tuple[Strides, ...]
+
+
+def row_major_strides(shape: Sequence[int]) -> Strides:
+    """Strides of an array without gaps, the last axis innermost."""
+    spec = TensorSpec(tuple(shape))
+    return dense_strides(spec, row_major(spec))
 
 
 def broadcast_strides(place: Place, shape: Sequence[int]) -> Strides:
@@ -48,3 +56,20 @@ def collapse(shape: Sequence[int], operands: Sequence[Strides]) -> Space:
     if not sizes:
         sizes, strides = [1], [[1] * len(operands)]
     return Space(tuple(sizes), tuple(zip(*strides, strict=True)))
+
+
+def product(sizes: Sequence[Value]) -> Value:
+    """The number of elements of one axis or more."""
+    result = sizes[0]
+    for size in sizes[1:]:
+        result = result * size
+    return result
+
+
+def decode(position: Value, sizes: Sequence[Value]) -> list[Value]:
+    """A position among all, row by row, as one index an axis."""
+    indices: list[Value] = []
+    for size in reversed(sizes[1:]):
+        indices.insert(0, position % size)
+        position = position // size
+    return [position, *indices] if sizes else []

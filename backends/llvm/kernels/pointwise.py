@@ -12,7 +12,8 @@ from typing import Any
 
 from minigraph.backends.llvm.call import Binding, Call, Place
 from minigraph.backends.llvm.kernels.instructions import evaluate
-from minigraph.backends.llvm.kernels.iteration import broadcast_strides, collapse
+from minigraph.backends.llvm.kernels.iteration import broadcast_strides, collapse, decode, product
+from minigraph.backends.llvm.kernels.vectors import load_vector, store_vector
 from minigraph.backends.llvm.language.code import KernelCode
 from minigraph.backends.llvm.language.kernel import Kernel
 from minigraph.backends.llvm.language.value import Value
@@ -62,13 +63,13 @@ class Pointwise(KernelCode):
             with k.when(first < last):
                 self._row(k, [view.at(first) for view in views], last - first, lanes)
             return
-        outer = sizes[0] if self.axes == 2 else _product(sizes[:-2]) * _PIECES
+        outer = sizes[0] if self.axes == 2 else product(sizes[:-2]) * _PIECES
         with k.parallel(outer) as item:
             if self.axes == 2:
                 self._row(k, [view.at(item) for view in views], sizes[1], lanes)
                 continue_with: list[Value] = []
             else:
-                continue_with = _decode(item // _PIECES, sizes[:-2])
+                continue_with = decode(item // _PIECES, sizes[:-2])
             if continue_with:
                 piece, rows = item % _PIECES, sizes[-2]
                 stop = rows * (piece + 1) // _PIECES
@@ -90,48 +91,11 @@ class Pointwise(KernelCode):
         operands, results = lines[: self.body.inputs], lines[self.body.inputs :]
 
         def body(i: Value, mask: Value | None) -> None:
-            values = [_load(k, line, i, lanes, mask) for line in operands]
+            values = [load_vector(line, i, lanes, mask) for line in operands]
             for line, value in zip(results, evaluate(k, self.body, values), strict=True):
-                _store(k, line, i, value.spread(lanes), mask)
+                store_vector(line, i, value.spread(lanes), mask)
 
         k.vectors(length, lanes, body)
-
-
-def _load(k: Kernel, line: View, i: Value, lanes: int, mask: Value | None) -> Value:
-    (stride,) = line.strides
-    if isinstance(stride, int) and stride == 0:
-        return line.load().spread(lanes)
-    if isinstance(stride, int):
-        return line.load(i, lanes=lanes, mask=mask)
-    if lanes == 1:
-        return line.load(i)
-    return line.at(i).gather([stride * lane for lane in range(lanes)], mask)
-
-
-def _store(k: Kernel, line: View, i: Value, value: Value, mask: Value | None) -> None:
-    (stride,) = line.strides
-    if isinstance(stride, int):
-        line.store(value, i, mask=mask)
-    elif value.lanes == 1:
-        line.store(value, i)
-    else:
-        line.at(i).scatter(value, [stride * lane for lane in range(value.lanes)], mask)
-
-
-def _product(sizes: Sequence[Value]) -> Value:
-    result = sizes[0]
-    for size in sizes[1:]:
-        result = result * size
-    return result
-
-
-def _decode(position: Value, sizes: Sequence[Value]) -> list[Value]:
-    """A position among all as one index an axis."""
-    indices = []
-    for size in reversed(sizes[1:]):
-        indices.append(position % size)
-        position = position // size
-    return [position, *reversed(indices)]
 
 
 def pointwise_calls(body: Body, operands: Sequence[Place], results: Sequence[Place]) -> list[Call]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import llvmlite.ir as ir
 
-from minigraph.backends.llvm.language.types import BOOL, INDEX, Type
+from minigraph.backends.llvm.language.types import BOOL, INDEX, Type, memory_type
 from minigraph.backends.llvm.language.value import Value
 from minigraph.backends.llvm.language.view import Index, View
 from minigraph.backends.llvm.target import Target
@@ -162,6 +162,14 @@ class Kernel:
     def sum_lanes(self, value: Value) -> Value:
         """The sum of a vector's lanes, in a fixed order."""
         return self.combine_lanes(value, lambda a, b: a + b)
+
+    def any(self, mask: Value) -> Value:
+        """Whether a bool holds in some lane."""
+        if mask.lanes == 1:
+            return mask
+        name = f"llvm.vector.reduce.or.{mask.type.suffix}"
+        reduce = self.declare(name, BOOL.ir, [mask.type.ir])
+        return Value(self.builder, self.builder.call(reduce, [mask.ir]), BOOL)
 
     # ---- loops and conditions
 
@@ -312,9 +320,16 @@ class Kernel:
 
     def table(self, words: int) -> View:
         """A small array of indices in this thread's stack, made once a call."""
+        return self.local(DType.INT64, words)
+
+    def local(self, dtype: DType, count: int) -> View:
+        """A small array in this thread's stack, made once a call."""
         with self.builder.goto_entry_block():
-            memory = self.builder.alloca(_I64, words)
-        return self.view(memory, DType.INT64, 1)
+            memory = self.builder.alloca(memory_type(dtype), count)
+            memory.align = 64
+            # llvmlite gives this pointer a type of element, which vectors are not stored to.
+            pointer = self.builder.inttoptr(self.builder.ptrtoint(memory, _I64), _POINTER)
+        return self.view(pointer, dtype, 1)
 
     def pointer_at(self, address: Value) -> ir.Value:
         """The pointer with this address."""

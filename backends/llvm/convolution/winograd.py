@@ -1,0 +1,135 @@
+"""Winograd's algorithm as candidates for 3x3 convolutions, and as calls."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from minigraph.backend import Algorithm
+from minigraph.backends.llvm.call import Binding, Call, Context, carve
+from minigraph.backends.llvm.convolution.winograd_forward import (
+    ManyChannels,
+    ManyTiles,
+    TransformInputs,
+    TransformWeights,
+    Variant,
+)
+from minigraph.backends.llvm.convolution.winograd_plan import CHANNEL_BLOCK, Plan, plan_of
+from minigraph.backends.llvm.convolution.winograd_tiles import source_of, tiles_of
+from minigraph.backends.llvm.convolution.winograd_transforms import BY_OUTPUTS, TAPS, Winograd
+from minigraph.backends.llvm.convolution.winograd_weights import weights_of
+from minigraph.backends.llvm.kernels.epilogue import (
+    anchor_of,
+    anchor_operands,
+    epilogue_of,
+    epilogue_places,
+    epilogue_sizes,
+)
+from minigraph.ir.spec import DType, TensorSpec
+from minigraph.ops.conv import ConvTranspose2d
+from minigraph.ops.geometry import ConvGeometry, Padding
+
+NAMES = {"winograd-f2": 2, "winograd-f4": 4}
+"""Algorithms by their outputs along each side of a tile."""
+
+
+def winograd_candidates(
+    op: Any, inputs: Sequence[TensorSpec], context: Context
+) -> tuple[Algorithm, ...]:
+    """Algorithms for a node whose op, or anchor, is a convolution or one of its gradients."""
+    anchor = anchor_of(op)
+    geometry = anchor.geometry(*anchor_operands(op, inputs))
+    if not _is_supported(geometry) or inputs[0].dtype is not DType.FLOAT32:
+        return ()
+    found = []
+    for name, outputs in NAMES.items():
+        winograd = BY_OUTPUTS[outputs]
+        plan = forward_plan(anchor, geometry, winograd, context)
+        found.append(Algorithm(name, plan.workspace(), 1e-9, 1e-5))
+    return tuple(found)
+
+
+def _is_supported(geometry: ConvGeometry) -> bool:
+    """3x3, dense, and the padding of no more than a window; something to compute."""
+    return (
+        geometry.kernel == (TAPS, TAPS)
+        and geometry.stride == geometry.dilation == (1, 1)
+        and geometry.groups == 1
+        and all(0 <= p < TAPS for side in geometry.padding for p in side)
+        and geometry.batch > 0
+    )
+
+
+def winograd_calls(binding: Binding) -> list[Call]:
+    """The calls of a step whose algorithm is one of ``NAMES``."""
+    anchor = anchor_of(binding.op)
+    return forward_calls(anchor, binding)
+
+
+# ---- the convolution, and its adjoint: that of the flipped weights
+
+
+def forward_plan(anchor: Any, geometry: ConvGeometry, winograd: Winograd, context: Context) -> Plan:
+    """The plan of a Conv2d or ConvTranspose2d."""
+    inputs, outputs = geometry.in_channels, geometry.out_channels
+    size = (geometry.out_height, geometry.out_width)
+    if isinstance(anchor, ConvTranspose2d):
+        inputs, outputs = outputs, inputs
+        size = (geometry.height, geometry.width)
+    tiles = tiles_of(winograd, geometry.batch, *size)
+    return plan_of(winograd, tiles.count, inputs, outputs, context)
+
+
+def forward_calls(anchor: Any, binding: Binding) -> list[Call]:
+    """Calls of a Conv2d or ConvTranspose2d with its epilogue."""
+    image, weight = anchor_operands(binding.op, binding.inputs)
+    geometry = anchor.geometry(image.spec, weight.spec)
+    winograd = BY_OUTPUTS[NAMES[binding.algorithm]]
+    plan = forward_plan(anchor, geometry, winograd, Context(binding.threads, binding.target))
+    adjoint = isinstance(anchor, ConvTranspose2d)
+    tiles = tiles_of(winograd, geometry.batch, *binding.output.spec.shape[2:])
+    lanes, columns, m = plan.tile.lanes, plan.tile.columns, winograd.outputs
+    variant = Variant(
+        m,
+        plan.tile.vectors,
+        adjoint,
+        input_tail=plan.inputs % lanes != 0,
+        output_tail=plan.outputs % columns != 0,
+        partial_tiles=tiles.height % m != 0 or tiles.width % m != 0,
+    )
+    padding = adjoint_padding(geometry.padding) if adjoint else geometry.padding
+    source, weights = source_of(image, padding), weights_of(weight, adjoint)
+    zeros, shared, own_operand, products = carve(binding.workspace, *plan.parts())
+    epilogue = epilogue_of(binding)
+    extras, extra_sizes = epilogue_places(binding), epilogue_sizes(binding)
+    if plan.has_many_tiles:
+        first = Call(TransformWeights(variant), (weight,), (shared,), (*weights, plan.panels))
+        second = Call(
+            ManyTiles(variant, epilogue),
+            (image, shared, *extras),
+            (binding.output, zeros, own_operand, products),
+            (*source, *tiles, plan.inputs, plan.outputs, plan.block, plan.panels_of_item,
+             *extra_sizes),
+        )  # fmt: skip
+    else:
+        rows = -(-plan.tiles // plan.tile.rows) * plan.tile.rows
+        first = Call(
+            TransformInputs(m, CHANNEL_BLOCK, variant.input_tail),
+            (image,),
+            (zeros, shared),
+            (*source, *tiles, plan.inputs, rows),
+        )
+        second = Call(
+            ManyChannels(variant, CHANNEL_BLOCK, epilogue),
+            (shared, weight, *extras),
+            (binding.output, zeros, own_operand, products),
+            (*weights, *tiles, plan.group, *extra_sizes),
+        )
+    return [first, second]
+
+
+def adjoint_padding(padding: Padding) -> Padding:
+    """Of the convolution with flipped weights that is the adjoint."""
+    (top, bottom), (left, right) = padding
+    reach = TAPS - 1
+    return (reach - top, reach - bottom), (reach - left, reach - right)

@@ -1,0 +1,348 @@
+"""Winograd convolutions: many tiles of few channels, or few tiles of many channels.
+
+For each of the points p of a tile (36 of F(4, 3), 16 of F(2, 3)) there is one matrix product::
+
+    M[p] (tile, output channel) = V[p] (tile, input channel) @ U[p] (input channel, output channel)
+
+V are transformed inputs, U transformed weights, and the outputs are transformed from M. All three
+are kept in cache:
+
+- Many tiles: U is made once, by a call of its own. Blocks of tiles are the work items: each makes
+  its V, then M and outputs panel by panel of output channels.
+- Many channels: U would be larger than the caches, so it never reaches memory: V is made by a call
+  of its own; the work items are pairs of a panel and a group of tiles, which transform the panel's
+  weights block by block of input channels as they go and add up M.
+
+Each output is computed by one item, in an order of sums that no plan changes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from minigraph.backends.llvm.convolution.register_tile import RegisterTile, register_tile
+from minigraph.backends.llvm.convolution.winograd_tiles import (
+    FLOAT,
+    Source,
+    TileReader,
+    Tiles,
+    each_vector,
+    write_tile,
+)
+from minigraph.backends.llvm.convolution.winograd_transforms import BY_OUTPUTS, Grid, Winograd
+from minigraph.backends.llvm.convolution.winograd_weights import PanelWriter, Weights
+from minigraph.backends.llvm.kernels.epilogue import Epilogue, EpilogueWriter
+from minigraph.backends.llvm.language.code import KernelCode
+from minigraph.backends.llvm.language.kernel import Kernel
+from minigraph.backends.llvm.language.types import FLOAT32
+from minigraph.backends.llvm.language.value import Value
+from minigraph.backends.llvm.language.view import Index, View
+
+PLANE_GAP = 16
+"""Floats between the planes of points: else all would begin in the same set of the caches."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What all codes of a convolution depend on."""
+
+    outputs: int  # m
+    vectors: int  # of a panel
+    adjoint: bool  # weights flipped, their channels exchanged
+    input_tail: bool  # the last vector of input channels is not whole
+    output_tail: bool  # the last panel is not whole
+    partial_tiles: bool  # tiles reach beyond the image
+
+    @property
+    def winograd(self) -> Winograd:
+        return BY_OUTPUTS[self.outputs]
+
+
+@dataclass(frozen=True)
+class TransformWeights(KernelCode):
+    """U[panel][point][input][output]. Arguments: weights; U. Sizes: ``Weights``, panels."""
+
+    variant: Variant
+
+    pointers = 2
+    sizes = len(Weights._fields) + 1
+
+    def emit(self, k: Kernel) -> None:
+        variant, tile = self.variant, register_tile(k.target, self.variant.vectors)
+        weights, panels = Weights(*k.sizes[:-1]), k.sizes[-1]
+        target = panel_view(k, k.pointers[1], variant.winograd, tile, weights.inputs)
+        writer = panel_writer(k, variant, tile, weights)
+        vectors = rounded_up(weights.inputs, tile.lanes) // tile.lanes
+        with k.parallel(panels * vectors) as item:
+            panel, first = item // vectors, item % vectors * tile.lanes
+            writer.write(
+                panel, first, k.index(tile.lanes), target.at(panel, 0, first).strided(
+                    *target.strides[1:]
+                )
+            )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class TransformInputs(KernelCode):
+    """V[block of channels][point][tile][channel]. Arguments: image; zeros, V.
+
+    Sizes: ``Source``, ``Tiles``, channels, rows of V (tiles, rounded up to whole register tiles).
+    """
+
+    outputs: int
+    channel_block: int
+    input_tail: bool
+
+    pointers = 3
+    sizes = len(Source._fields) + len(Tiles._fields) + 2
+
+    def emit(self, k: Kernel) -> None:
+        winograd, lanes = BY_OUTPUTS[self.outputs], k.lanes(FLOAT)
+        source, tiles, (channels, rows) = split_sizes(k)
+        image_pointer, zeros_pointer, v_pointer = k.pointers
+        zeros = own_zeros(k, zeros_pointer, channels)
+        plane = rows * self.channel_block + PLANE_GAP
+        v = k.view(v_pointer, FLOAT, plane * winograd.products, plane, self.channel_block, 1)
+        image = source.view(k, image_pointer)
+        reader = TileReader(k, winograd, winograd.input_matrix, source, image)
+        with k.parallel(rows) as row:
+            reader.find(tiles, k.minimum(row, tiles.count - 1), zeros)
+
+            def store(channel: Value, values: Grid) -> None:
+                block, within = channel // self.channel_block, channel % self.channel_block
+                store_points(winograd, values, v.at(block, 0, row, within).strided(plane))
+
+            reader.each_vector(channels, lanes, self.input_tail, store)
+
+
+@dataclass(frozen=True)
+class ManyTiles(KernelCode):
+    """Outputs from an image and U, a block of tiles at a time.
+
+    Arguments: image, U, what the epilogue reads; output, zeros, V, M.
+    Sizes: ``Source``, ``Tiles``, input and output channels, tiles of a block, panels of an item;
+    the epilogue's.
+    """
+
+    variant: Variant
+    epilogue: Epilogue
+
+    @property
+    def pointers(self) -> int:
+        return 5 + self.epilogue.pointers
+
+    @property
+    def sizes(self) -> int:
+        return len(Source._fields) + len(Tiles._fields) + 4 + self.epilogue.sizes
+
+    def emit(self, k: Kernel) -> None:
+        variant, winograd = self.variant, self.variant.winograd
+        tile = register_tile(k.target, variant.vectors)
+        own = len(k.sizes) - self.epilogue.sizes
+        source, tiles, (inputs, outputs, block, group) = split_sizes(k, own)
+        writer = self.epilogue.writer(k, k.pointers[2:-3], k.sizes[own:])
+        zeros_pointer, v_pointer, m_pointer = k.pointers[-3:]
+        zeros = own_zeros(k, zeros_pointer, inputs)
+        depth = rounded_up(inputs, tile.lanes)
+        v = own_planes(k, v_pointer, winograd, block, depth)
+        m = own_planes(k, m_pointer, winograd, block, tile.columns)
+        u = panel_view(k, k.pointers[1], winograd, tile, inputs)
+        image = source.view(k, k.pointers[0])
+        reader = TileReader(k, winograd, winograd.input_matrix, source, image)
+        panels = (outputs + (tile.columns - 1)) // tile.columns
+        groups = (panels + (group - 1)) // group
+        with k.parallel((tiles.count + (block - 1)) // block * groups) as item:
+            first, first_panel = item // groups * block, item % groups * group
+            count = k.minimum(block, tiles.count - first)
+            rows = rounded_up(count, tile.rows)
+            with k.loop(0, rows) as row:
+                reader.find(tiles, k.minimum(first + row, tiles.count - 1), zeros)
+
+                def store(channel: Value, values: Grid, row: Value = row) -> None:
+                    store_points(winograd, values, v.at(0, row, channel))
+
+                reader.each_vector(inputs, tile.lanes, variant.input_tail, store)
+            with k.loop(first_panel, k.minimum(first_panel + group, panels)) as panel:
+                with k.loop(0, winograd.products) as point:
+                    multiply(k, tile, rows, depth, v.at(point), u.at(panel, point), m.at(point))
+                write_panel(k, variant, tile, tiles, first, count, m, writer, panel, outputs)
+
+
+@dataclass(frozen=True)
+class ManyChannels(KernelCode):
+    """Outputs from V and weights, a panel of output channels and a group of tiles at a time.
+
+    Arguments: V, weights, what the epilogue reads; output, zeros, U, M.
+    Sizes: ``Weights``, ``Tiles``, tiles of a group; the epilogue's.
+    """
+
+    variant: Variant
+    channel_block: int
+    epilogue: Epilogue
+
+    @property
+    def pointers(self) -> int:
+        return 5 + self.epilogue.pointers
+
+    @property
+    def sizes(self) -> int:
+        return len(Weights._fields) + len(Tiles._fields) + 1 + self.epilogue.sizes
+
+    def emit(self, k: Kernel) -> None:
+        variant, winograd = self.variant, self.variant.winograd
+        tile = register_tile(k.target, variant.vectors)
+        own = len(k.sizes) - self.epilogue.sizes
+        weights = Weights(*k.sizes[: len(Weights._fields)])
+        tiles, group = Tiles(*k.sizes[len(Weights._fields) : own - 1]), k.sizes[own - 1]
+        writer = self.epilogue.writer(k, k.pointers[2:-3], k.sizes[own:])
+        zeros_pointer, u_pointer, m_pointer = k.pointers[-3:]
+        zeros = own_zeros(k, zeros_pointer, k.index(tile.columns))
+        depth, all_rows = rounded_up(weights.inputs, tile.lanes), rounded_up(tiles.count, tile.rows)
+        plane = all_rows * self.channel_block + PLANE_GAP
+        v = k.view(k.pointers[0], FLOAT, plane * winograd.products, plane, self.channel_block, 1)
+        u = own_planes(k, u_pointer, winograd, self.channel_block, tile.columns)
+        m = own_planes(k, m_pointer, winograd, group, tile.columns)
+        panel_writer_ = panel_writer(k, variant, tile, weights)
+        groups = (tiles.count + (group - 1)) // group
+        panels = (weights.outputs + (tile.columns - 1)) // tile.columns
+        with k.parallel(panels * groups) as item:
+            panel, first = item // groups, item % groups * group
+            count = k.minimum(group, tiles.count - first)
+            with k.loop(0, depth, self.channel_block) as channel:
+                channels = k.minimum(depth - channel, self.channel_block)
+                panel_writer_.write(panel, channel, channels, u)
+                block = v.at(channel // self.channel_block, 0, first).strided(*v.strides[1:])
+                with k.loop(0, winograd.products) as point:
+                    multiply(
+                        k, tile, rounded_up(count, tile.rows), channels, block.at(point),
+                        u.at(point), m.at(point), add_from=zeros, is_first=channel.equals(0),
+                    )  # fmt: skip
+            write_panel(k, variant, tile, tiles, first, count, m, writer, panel, weights.outputs)
+
+
+# ---- parts of these
+
+
+def multiply(
+    k: Kernel,
+    tile: RegisterTile,
+    rows: Value,
+    depth: Value,
+    left: View,
+    right: View,
+    result: View,
+    add_from: View | None = None,
+    is_first: Value | None = None,
+) -> None:
+    """result = left @ right; or, but for the first time, result += left @ right.
+
+    The views' first stride is that of points, the others those of a matrix with ``rows`` rows.
+    The first time, sums start from the zeros ``add_from``.
+    """
+    left, right, result = (v.strided(*v.strides[-2:]) for v in (left, right, result))
+    lanes = tile.lanes
+    with k.loop(0, rows, tile.rows) as row:
+        a, c = left.at(row), result.at(row)
+        initial = None
+        if add_from is not None and is_first is not None:
+            start = k.view(
+                k.pointer_at(is_first.select(add_from.address(), c.address())), FLOAT,
+                is_first.select(k.index(0), k.index(c.strides[0])), 1,
+            )  # fmt: skip
+            initial = lambda i, j: start.load(i, j * lanes, lanes=lanes)  # noqa: E731
+        tile.emit(
+            k,
+            depth,
+            lambda i, d: a.splat(i, d, lanes=lanes),
+            lambda d, j: right.load(d, j * lanes, lanes=lanes),
+            initial,
+            lambda i, j, value: c.store(value, i, j * lanes),
+        )
+
+
+def write_panel(
+    k: Kernel,
+    variant: Variant,
+    tile: RegisterTile,
+    tiles: Tiles,
+    first: Value,
+    count: Value,
+    m: View,
+    writer: EpilogueWriter,
+    panel: Value,
+    outputs: Value,
+) -> None:
+    """Outputs of ``count`` tiles from M, for the channels of a panel."""
+    winograd, step = variant.winograd, variant.outputs
+    channel = panel * tile.columns
+    width: Index = tile.columns
+    if variant.output_tail:
+        width = k.minimum(outputs - channel, tile.columns)
+    with k.loop(0, count) as row:
+        image, tile_row, tile_column = tiles.place(first + row)
+        y, x = tile_row * step, tile_column * step
+        inside = (tiles.height - y, tiles.width - x) if variant.partial_tiles else None
+        at_tile, products = writer.at(image, y, x), m.at(0, row)
+
+        def write(column: Value, mask: Value | None) -> None:
+            def load(point: int) -> Value:
+                return products.load(point, 0, column, lanes=tile.lanes)
+
+            write_tile(k, winograd, load, at_tile, inside, channel + column, mask)
+
+        each_vector(k, width, tile.lanes, variant.output_tail, write)
+
+
+def panel_writer(k: Kernel, variant: Variant, tile: RegisterTile, weights: Weights) -> PanelWriter:
+    """The weights are a kernel's second pointer, or its first of two."""
+    pointer = k.pointers[0] if len(k.pointers) == 2 else k.pointers[1]
+    return PanelWriter(
+        k, variant.winograd, tile, weights, pointer,
+        adjoint=variant.adjoint, input_tail=variant.input_tail, output_tail=variant.output_tail,
+    )  # fmt: skip
+
+
+def panel_view(
+    k: Kernel, pointer: object, winograd: Winograd, tile: RegisterTile, inputs: Index
+) -> View:
+    """U (panel, point, input, output)."""
+    plane = rounded_up(inputs, tile.lanes) * tile.columns + PLANE_GAP
+    return k.view(pointer, FLOAT, plane * winograd.products, plane, tile.columns, 1)
+
+
+def own_planes(k: Kernel, pointer: object, winograd: Winograd, rows: Index, columns: Index) -> View:
+    """This thread's (point, row, column)."""
+    plane = k.index(rows) * columns + PLANE_GAP
+    return k.view(pointer, FLOAT, plane, columns, 1).at(k.thread * winograd.products)
+
+
+def own_zeros(k: Kernel, pointer: object, count: Value) -> View:
+    """This thread's zeros, as many as ``count`` or a few more."""
+    lanes = k.lanes(FLOAT)
+    size = rounded_up(count, lanes)
+    zeros = k.view(pointer, FLOAT, 1).at(k.thread * size)
+    with k.loop(0, size, lanes) as i:
+        zeros.store(k.zero(FLOAT32.with_lanes(lanes)), i)
+    return zeros
+
+
+def store_points(winograd: Winograd, values: Grid, target: View) -> None:
+    """A tile's values at the points; the target's first stride is that of points."""
+    for i in range(winograd.points):
+        for j in range(winograd.points):
+            target.store(values[i][j], i * winograd.points + j)
+
+
+def split_sizes(k: Kernel, own: int | None = None) -> tuple[Source, Tiles, list[Value]]:
+    """A kernel's sizes: a source, tiles, and what follows (up to its ``own`` ones)."""
+    source, tiles = len(Source._fields), len(Tiles._fields)
+    return (
+        Source(*k.sizes[:source]),
+        Tiles(*k.sizes[source : source + tiles]),
+        k.sizes[source + tiles : own],
+    )
+
+
+def rounded_up(count: Index, step: int) -> Value:
+    """To a multiple."""
+    return (count + (step - 1)) // step * step

@@ -1,0 +1,161 @@
+"""Tiles of images: where they lie, and how they are read and written.
+
+An image's outputs are cut into tiles of m x m. The inputs of a tile are (m + 2) x (m + 2) pixels,
+which overlap those of its neighbours and reach into the padding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from minigraph.backend import Slot
+from minigraph.backends.llvm.convolution.winograd_transforms import Grid, Winograd, transform
+from minigraph.backends.llvm.kernels.epilogue import EpilogueWriter
+from minigraph.backends.llvm.language.kernel import Kernel
+from minigraph.backends.llvm.language.value import Value
+from minigraph.backends.llvm.language.view import Index, View
+from minigraph.ir.spec import DType
+from minigraph.ops.geometry import Padding
+
+FLOAT = DType.FLOAT32
+
+
+class Tiles(NamedTuple):
+    """The tiles of all images, numbered image by image, row by row. Sizes of a kernel."""
+
+    count: Index
+    rows: Index  # of an image
+    columns: Index
+    height: Index  # of the outputs that they cover
+    width: Index
+
+    def place(self, tile: Value) -> tuple[Value, Value, Value]:
+        """Image, row of tiles, column of tiles."""
+        row = tile // self.columns
+        return row // self.rows, row % self.rows, tile % self.columns
+
+
+class Source(NamedTuple):
+    """An image's sizes and strides, and the padding before its first pixel. Sizes of a kernel."""
+
+    height: Index
+    width: Index
+    image: Index
+    row: Index
+    pixel: Index
+    top: Index
+    left: Index
+
+    def view(self, k: Kernel, pointer: object) -> View:
+        return k.view(pointer, FLOAT, self.image, self.row, self.pixel, 1)
+
+
+def tiles_of(winograd: Winograd, batch: int, height: int, width: int) -> Tiles:
+    """Tiles that cover outputs of these sizes."""
+    rows, columns = -(-height // winograd.outputs), -(-width // winograd.outputs)
+    return Tiles(batch * rows * columns, rows, columns, height, width)
+
+
+def source_of(slot: Slot, padding: Padding = ((0, 0), (0, 0))) -> Source:
+    """An operand as a source of tiles."""
+    _, _, height, width = slot.spec.shape
+    image, _, row, pixel = slot.strides
+    return Source(height, width, image, row, pixel, padding[0][0], padding[1][0])
+
+
+class TileReader:
+    """Transforms ``side`` x ``side`` pixels of each tile; those outside the image count as 0.
+
+    A table holds the address of each pixel's first channel, or that of a vector of zeros with as
+    many channels: so the loop over channels knows no borders.
+    """
+
+    def __init__(
+        self, k: Kernel, winograd: Winograd, matrix: np.ndarray, source: Source, image: View
+    ) -> None:
+        self._k = k
+        self._step = winograd.outputs
+        self._matrix = matrix
+        self._side = matrix.shape[1]
+        self._source = source
+        self._image = image
+        self._table = k.table(self._side**2)
+
+    def find(self, tiles: Tiles, tile: Value, zeros: View) -> None:
+        """Fill the table for a tile. ``image`` and ``zeros`` stand at the first channel wanted."""
+        source, side = self._source, range(self._side)
+        image, tile_row, tile_column = tiles.place(tile)
+        row, column = tile_row * self._step - source.top, tile_column * self._step - source.left
+        first = self._image.at(image, row, column).strided(source.row, source.pixel)
+        rows = [_inside(row + i, source.height) for i in side]
+        columns = [_inside(column + j, source.width) for j in side]
+        nothing = zeros.address()
+        for i in side:
+            for j in side:
+                address = (rows[i] & columns[j]).select(first.address(i, j), nothing)
+                self._table.store(address, i * self._side + j)
+
+    def read(self, channel: Index, lanes: int, mask: Value | None) -> Grid:
+        """The transform of neighbouring channels of the tile that was found."""
+
+        def load(i: int, j: int) -> Value:
+            pixel = self._k.pointer_at(self._table.load(i * self._side + j))
+            return self._k.view(pixel, FLOAT, 1).load(channel, lanes=lanes, mask=mask)
+
+        return transform(self._k, self._matrix, load)
+
+    def each_vector(
+        self, channels: Index, lanes: int, has_tail: bool, body: Callable[[Value, Grid], None]
+    ) -> None:
+        """``body(channel, transform)`` for all vectors of channels; lanes beyond them are 0."""
+        each_vector(
+            self._k, channels, lanes, has_tail, lambda c, mask: body(c, self.read(c, lanes, mask))
+        )
+
+
+def each_vector(
+    k: Kernel,
+    count: Index,
+    lanes: int,
+    has_tail: bool,
+    body: Callable[[Value, Value | None], None],
+) -> None:
+    """``body(i, mask)`` for i = 0, lanes, ...; without a tail, all of its code is left out."""
+    if has_tail:
+        k.vectors(count, lanes, body)
+        return
+    with k.loop(0, count, lanes) as i:
+        body(i, None)
+
+
+def _inside(position: Value, size: Index) -> Value:
+    return (position >= 0) & (position < size)
+
+
+def write_tile(
+    k: Kernel,
+    winograd: Winograd,
+    load: Callable[[int], Value],
+    writer: EpilogueWriter,
+    inside: tuple[Value, Value] | None,
+    channel: Value,
+    mask: Value | None,
+) -> None:
+    """Transform the products of a tile, finish and store its outputs.
+
+    ``writer`` stands at the tile's first pixel; ``inside`` is how many rows and columns of the
+    tile lie in the image, None if all do.
+    """
+    points, outputs = winograd.points, range(winograd.outputs)
+    results = transform(k, winograd.output_matrix, lambda i, j: load(i * points + j))
+    for i in outputs:
+        for j in outputs:
+            if inside is None:
+                writer.store(results[i][j], (0, i, j), channel, mask)
+                continue
+            rows, columns = inside
+            with k.when((rows > i) & (columns > j)):
+                writer.store(results[i][j], (0, i, j), channel, mask)

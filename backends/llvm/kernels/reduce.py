@@ -1,0 +1,85 @@
+"""Sum, mean, largest and smallest element over any axes; and the count of a mean."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from minigraph.backend import dense_strides
+from minigraph.backends.llvm.call import Binding, Call, Context, Lowering, Place, simple
+from minigraph.backends.llvm.kernels.fill import fill_calls
+from minigraph.backends.llvm.kernels.reduction import partial_results, reduction_calls
+from minigraph.backends.llvm.kernels.reduction_space import Axis, axes_of, reduction_space
+from minigraph.backends.llvm.kernels.statistics import Extreme, Mean, Statistic, Sum
+from minigraph.backends.llvm.memory_order import axis_order
+from minigraph.ir.spec import TensorSpec
+from minigraph.ops import broadcast, reduce
+
+
+def reduced_axes(source: Place, axes: tuple[int, ...] | None, target: Place) -> list[Axis]:
+    """The source's axes, those that are kept with their strides in the target."""
+    ndim = source.spec.ndim
+    reduced = broadcast.normalise_axes(axes, ndim)
+    strides = iter(target.strides)
+    keepdims = target.spec.ndim == ndim
+    found: list[int | None] = []
+    for axis in range(ndim):
+        stride = next(strides) if keepdims or axis not in reduced else None
+        found.append(None if axis in reduced else stride)
+    return axes_of(source.spec.shape, source.strides, found)
+
+
+def sum_calls(binding: Binding, source: Place, axes: tuple[int, ...], target: Place) -> list[Call]:
+    """Sums over some axes of a tensor; in the workspace of ``partial_bytes``."""
+    where = reduced_axes(source, axes, target)
+    return reduction_calls(Sum(), source, target, where, binding.workspace, binding.target)
+
+
+def _calls(binding: Binding, statistic: Statistic, of_nothing: float) -> list[Call]:
+    (x,) = binding.inputs
+    if x.spec.size == 0:
+        return fill_calls(binding.output, of_nothing)
+    axes = reduced_axes(x, binding.op.axes, binding.output)
+    return reduction_calls(statistic, x, binding.output, axes, binding.workspace, binding.target)
+
+
+def partial_bytes(
+    statistic: Statistic, x: TensorSpec, axes: tuple[int, ...] | None, context: Context
+) -> int:
+    """The workspace for partial results, from the memory order that values usually have."""
+    if x.size == 0:
+        return 0
+    reduced = broadcast.normalise_axes(axes, x.ndim)
+    strides = dense_strides(x, axis_order(x))
+    kept = [None if axis in reduced else 0 for axis in range(x.ndim)]
+    space = reduction_space(axes_of(x.shape, strides, kept))
+    _, _, size = partial_results(space, x.dtype, context.target)
+    return size * statistic.accumulates(x.dtype).itemsize
+
+
+def _workspace(
+    statistic: Statistic, op: Any, inputs: tuple[TensorSpec, ...], context: Context
+) -> int:
+    return partial_bytes(statistic, inputs[0], op.axes, context)
+
+
+def _lowering(statistic: Statistic, of_nothing: float = 0.0) -> Lowering:
+    return simple(
+        partial(_calls, statistic=statistic, of_nothing=of_nothing),
+        workspace=partial(_workspace, statistic),
+    )
+
+
+def _count(binding: Binding) -> list[Call]:
+    return fill_calls(binding.output, binding.op.value(binding.inputs[0].spec))
+
+
+LOWERINGS: Mapping[type, Lowering] = {
+    broadcast.Sum: _lowering(Sum()),
+    reduce.Mean: _lowering(Mean(), of_nothing=math.nan),
+    reduce.Max: _lowering(Extreme(is_largest=True)),
+    reduce.Min: _lowering(Extreme(is_largest=False)),
+    reduce.Count: simple(_count),
+}

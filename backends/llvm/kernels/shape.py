@@ -1,0 +1,187 @@
+"""Ops that move elements: copies from and to parts of tensors, seen by their strides."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+
+from minigraph.backend import Slot
+from minigraph.backends.llvm.call import (
+    Binding,
+    Call,
+    Context,
+    Lowering,
+    Place,
+    Table,
+    part,
+    simple,
+)
+from minigraph.backends.llvm.kernels.copy import copy_calls
+from minigraph.backends.llvm.kernels.iteration import row_major_strides
+from minigraph.ir.spec import TensorSpec
+from minigraph.ops import broadcast, shape
+
+# ---- parts of tensors
+
+
+def region(slot: Slot, ranges: Sequence[range]) -> Slot:
+    """The elements at these positions of each axis; steps may be negative."""
+    offset = sum(r.start * s for r, s in zip(ranges, slot.strides, strict=True) if len(r))
+    return part(
+        slot,
+        offset * slot.spec.dtype.itemsize,
+        [len(r) for r in ranges],
+        slot.spec.dtype,
+        tuple(r.step * s for r, s in zip(ranges, slot.strides, strict=True)),
+    )
+
+
+def along(slot: Slot, axis: int, positions: range) -> Slot:
+    """The elements at these positions of one axis."""
+    return region(
+        slot, [positions if a == axis else range(n) for a, n in enumerate(slot.spec.shape)]
+    )
+
+
+def fill_region(target: Place, number: float) -> list[Call]:
+    """Fill a tensor that may have gaps."""
+    return copy_calls(Table(np.full((), number, target.spec.dtype.numpy)), target)
+
+
+# ---- other shapes
+
+
+def common_axes(first: Sequence[int], second: Sequence[int]) -> tuple[int, ...] | None:
+    """Sizes of axes that make up the axes of both shapes, or None: (4,6) and (6,4) have none."""
+    sizes: list[int] = []
+    left, right = ([n for n in each if n != 1] for each in (first, second))
+    while left and right:
+        size = min(left[-1], right[-1])
+        if max(left[-1], right[-1]) % size:
+            return None
+        sizes.insert(0, size)
+        for rest in (left, right):
+            rest[-1] //= size
+            if rest[-1] == 1:
+                rest.pop()
+    return tuple(sizes)
+
+
+def split_axes(slot: Slot, sizes: Sequence[int]) -> Slot:
+    """A tensor with its axes cut into these."""
+    strides: list[int] = []
+    axes = [(n, s) for n, s in zip(slot.spec.shape, slot.strides, strict=True) if n != 1]
+    for size in reversed(sizes):
+        whole, stride = axes.pop()
+        strides.insert(0, stride)
+        if whole != size:
+            axes.append((whole // size, stride * size))
+    return part(slot, 0, sizes, slot.spec.dtype, tuple(strides))
+
+
+def _reshape_workspace(op: Any, inputs: tuple[TensorSpec, ...], context: Context) -> int:
+    (x,), (y,) = inputs, op.infer(*inputs)
+    return 0 if x.size == 0 or common_axes(x.shape, y.shape) is not None else x.nbytes
+
+
+def _reshape(binding: Binding) -> list[Call]:
+    """Elements keep their order, row by row of the logical shape."""
+    (x,), y = binding.inputs, binding.output
+    if x.spec.size == 0:
+        return []
+    sizes = common_axes(x.spec.shape, y.spec.shape)
+    if sizes is not None:
+        return copy_calls(split_axes(x, sizes), split_axes(y, sizes))
+    assert binding.workspace is not None
+    plain = [
+        part(binding.workspace, 0, s.spec.shape, s.spec.dtype, row_major_strides(s.spec.shape))
+        for s in (x, y)
+    ]
+    return [*copy_calls(x, plain[0]), *copy_calls(plain[1], y)]
+
+
+# ---- moves
+
+
+def _transpose(binding: Binding) -> list[Call]:
+    (x,), permutation = binding.inputs, binding.op.permutation
+    strides = tuple(x.strides[axis] for axis in permutation)
+    return copy_calls(replace(x, spec=binding.output.spec, strides=strides), binding.output)
+
+
+def _pieces(sizes: Sequence[int]) -> list[range]:
+    """Neighbouring ranges of these sizes."""
+    ends = list(accumulate(sizes))
+    return [range(end - size, end) for size, end in zip(sizes, ends, strict=True)]
+
+
+def _concat(binding: Binding) -> list[Call]:
+    y = binding.output
+    axis = binding.op.axis % y.spec.ndim
+    places = _pieces([x.spec.shape[axis] for x in binding.inputs])
+    return [
+        call
+        for x, place in zip(binding.inputs, places, strict=True)
+        for call in copy_calls(x, along(y, axis, place))
+    ]
+
+
+def _split(binding: Binding) -> list[Call]:
+    (x,) = binding.inputs
+    axis = binding.op.axis % x.spec.ndim
+    return [
+        call
+        for y, place in zip(binding.outputs, _pieces(binding.op.sizes), strict=True)
+        if y is not None
+        for call in copy_calls(along(x, axis, place), y)
+    ]
+
+
+def _slice(binding: Binding) -> list[Call]:
+    (x,) = binding.inputs
+    return copy_calls(region(x, binding.op.ranges(x.spec)), binding.output)
+
+
+def _flip(binding: Binding) -> list[Call]:
+    (x,), y = binding.inputs, binding.output
+    flipped = {axis % x.spec.ndim for axis in binding.op.axes}
+    ranges = [range(n)[:: -1 if a in flipped else 1] for a, n in enumerate(x.spec.shape)]
+    return copy_calls(region(x, ranges), y)
+
+
+def _pad(binding: Binding) -> list[Call]:
+    (x,), y, op = binding.inputs, binding.output, binding.op
+    inner = [range(*parts) for parts in op.slices(x.spec)]
+    return [*border_calls(y, inner, op.value), *copy_calls(x, region(y, inner))]
+
+
+def border_calls(target: Slot, inner: Sequence[range], number: float) -> list[Call]:
+    """Fill all but the elements at these positions of each axis (where they have gaps, all)."""
+    if any(len(r) == 0 or r.step != 1 for r in inner):
+        return fill_region(target, number)
+    calls: list[Call] = []
+    rest = [range(n) for n in target.spec.shape]
+    for axis, (inside, size) in enumerate(zip(inner, target.spec.shape, strict=True)):
+        for outside in (range(inside.start), range(inside.stop, size)):
+            slab = [*rest[:axis], outside, *rest[axis + 1 :]]
+            calls += fill_region(region(target, slab), number)
+        rest[axis] = inside
+    return calls
+
+
+LOWERINGS: Mapping[type, Lowering] = {
+    **{
+        op: simple(_reshape, workspace=_reshape_workspace)
+        for op in (broadcast.Reshape, shape.Flatten, shape.Squeeze, shape.ExpandDims)
+    },
+    shape.Transpose: simple(_transpose),
+    shape.Concat: simple(_concat),
+    shape.Split: simple(_split),
+    shape.Slice: simple(_slice),
+    shape.Pad: simple(_pad),
+    shape.Flip: simple(_flip),
+}
