@@ -9,6 +9,7 @@ from minigraph.backend import Algorithm, Refused
 from minigraph.backends.llvm.call import Binding, Call, Context, Lowering
 from minigraph.backends.llvm.convolution import direct
 from minigraph.backends.llvm.convolution.method import Method, problem_of
+from minigraph.backends.llvm.convolution.winograd import winograd_calls, winograd_candidates
 from minigraph.ir.spec import TensorSpec
 from minigraph.ops.conv import Conv2d, ConvTranspose2d
 
@@ -27,10 +28,12 @@ def _lowering(methods: Sequence[Method]) -> Lowering:
     ) -> tuple[Algorithm, ...] | Refused:
         problem = problem_of(op, inputs)
         offers = (method.algorithm(method.name, problem, context) for method in methods)
-        return tuple(offer for offer in offers if offer is not None)
+        found = tuple(offer for offer in offers if offer is not None)
+        return (*found, *winograd_candidates(op, inputs, context))
 
     def calls(binding: Binding) -> Sequence[Call]:
-        return by_name[binding.algorithm].calls(binding)
+        method = by_name.get(binding.algorithm)
+        return winograd_calls(binding) if method is None else method.calls(binding)
 
     return Lowering(candidates, calls)
 
