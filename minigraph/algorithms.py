@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from minigraph.backend import Algorithm, Backend, Refused
@@ -23,11 +23,16 @@ class Choice:
     rejected: tuple[tuple[Algorithm, str], ...] = ()
 
 
+Candidates = Callable[[Op, tuple[TensorSpec, ...]], tuple[Algorithm, ...] | Refused]
+"""What a backend offers for an op on inputs of these specs."""
+
+
 def select_algorithms(
     graph: Graph,
     backend: Backend,
     layouts: Layouts,
     *,
+    candidates: Candidates | None = None,
     max_relative_error: float = DEFAULT_MAX_RELATIVE_ERROR,
     max_workspace: int | None = None,
 ) -> Mapping[Node, Choice]:
@@ -35,7 +40,8 @@ def select_algorithms(
 
     ``max_relative_error`` bounds each node's max|error| / max|reference|; ``max_workspace`` (bytes)
     excludes hungrier algorithms, except where a node has none that fits: then it gets the one
-    with the least. Raises UnsupportedError naming every op that the backend lacks, at once.
+    with the least. ``candidates`` replaces the backend's own answers (measured times). Raises
+    UnsupportedError naming every op that the backend lacks, at once.
     """
     answers: dict[tuple[Op, tuple[TensorSpec, ...]], Choice | Refused] = {}
     choices: dict[Node, Choice] = {}
@@ -45,11 +51,11 @@ def select_algorithms(
             continue
         key = (node.op, tuple(value.spec for value in node.inputs))
         if key not in answers:
-            candidates = backend.candidates(*key)
+            offers = (candidates or backend.candidates)(*key)
             answers[key] = (
-                candidates
-                if isinstance(candidates, Refused)
-                else _choose(candidates, max_relative_error, max_workspace)
+                offers
+                if isinstance(offers, Refused)
+                else _choose(offers, max_relative_error, max_workspace)
             )
         answer = answers[key]
         if isinstance(answer, Refused):

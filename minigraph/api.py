@@ -37,6 +37,7 @@ def compile(
     max_relative_error: float = DEFAULT_MAX_RELATIVE_ERROR,
     memory_limit: int | None = None,
     passes: Sequence[Pass] | None = None,
+    tune: str = "estimate",
 ) -> Executable:
     """Compile a model function: to a training step where an optimiser is given, else to inference.
 
@@ -50,7 +51,8 @@ def compile(
     name, "auto" or a backend of ``mg.load_backend``. ``max_relative_error`` bounds each node's
     algorithm (where none is within it, the most exact one is taken); ``memory_limit`` (bytes)
     bounds work, cached and state memory, or raises MemoryLimitError. ``passes`` replaces the
-    pipeline (see ``compiler.default_passes``).
+    pipeline (see ``compiler.default_passes``). ``tune="measure"`` times the algorithms of each node
+    where there are several, and keeps the times on disk; the default takes the backend's estimates.
     """
     if not callable(model):
         raise BuilderError(f"Expected a model function, got {type(model).__name__}")
@@ -59,7 +61,7 @@ def compile(
             f"Expected inputs as a mapping of names to specs, got {type(inputs).__name__}"
         )
     specs = {name: TensorSpec.of(spec) for name, spec in inputs.items()}
-    options = Options(max_relative_error, memory_limit, passes)
+    options = Options(max_relative_error, memory_limit, passes, tune)
     if not isinstance(seed, int):
         raise BuilderError(f"Expected a whole number as the seed, got {seed!r}")
     _check_arguments(specs, optimizer, outputs, state)
@@ -94,6 +96,7 @@ def load(
     max_relative_error: float = DEFAULT_MAX_RELATIVE_ERROR,
     memory_limit: int | None = None,
     passes: Sequence[Pass] | None = None,
+    tune: str = "estimate",
 ) -> Executable:
     """Load a saved model for inference, or with an optimiser to train on.
 
@@ -115,7 +118,7 @@ def load(
         if spec.ndim != specs[name].ndim:
             raise InputError(f"Expected {specs[name].ndim} axes for {name!r}, got {spec}")
     specs = follow(specs, given)
-    options = Options(max_relative_error, memory_limit, passes)
+    options = Options(max_relative_error, memory_limit, passes, tune)
     _check_arguments(specs, optimizer, outputs, state)
     engine = _engine(backend, threads, state)
     shared = ModelState(engine, seed=0) if state is None else state

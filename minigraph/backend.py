@@ -181,6 +181,10 @@ class Backend(Protocol):
     @property
     def threads(self) -> int: ...
 
+    @property
+    def fingerprint(self) -> str:
+        """All that measured times depend on beside op and specs: versions, processor, threads."""
+
     def axis_order(self, spec: TensorSpec) -> tuple[int, ...]:
         """The memory order that the backend wants for values of this spec, outermost axis first."""
 

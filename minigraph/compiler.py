@@ -6,6 +6,7 @@ import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from minigraph.algorithms import DEFAULT_MAX_RELATIVE_ERROR, Choice, select_algorithms
@@ -34,6 +35,7 @@ from minigraph.passes import (
     to_inference,
     to_training,
 )
+from minigraph.tuning import measured_candidates
 
 ModelFunction = Callable[..., Any]
 
@@ -45,6 +47,7 @@ class Options:
     max_relative_error: float = DEFAULT_MAX_RELATIVE_ERROR
     memory_limit: int | None = None  # bytes: work, cached and state memory together
     passes: Sequence[Pass] | None = None  # None: the default pipeline
+    tune: str = "estimate"  # or "measure": time the algorithms of each node
 
     def __post_init__(self) -> None:
         if not self.max_relative_error > 0:
@@ -55,6 +58,8 @@ class Options:
             raise BuilderError(
                 f"Expected memory_limit as a number of bytes, got {self.memory_limit!r}"
             )
+        if self.tune not in ("estimate", "measure"):
+            raise BuilderError(f"Expected tune as 'estimate' or 'measure', got {self.tune!r}")
         if self.passes is not None and (
             not isinstance(self.passes, Sequence) or not all(map(callable, self.passes))
         ):
@@ -149,7 +154,14 @@ def _fit_memory(
     """Choose and plan; where the plan exceeds the limit, choose again with half the workspace."""
     budget = options.max_relative_error
     layouts = assign_layouts(graph, backend)
-    choices = select_algorithms(graph, backend, layouts, max_relative_error=budget)
+    candidates = backend.candidates
+    if options.tune == "measure":
+        candidates = measured_candidates(graph, backend, layouts, budget)
+    select = partial(
+        select_algorithms, graph, backend, layouts,
+        max_relative_error=budget, candidates=candidates,
+    )  # fmt: skip
+    choices = select()
     plan = plan_memory(graph, choices, layouts)
     limit = options.memory_limit
     workspace = max((c.algorithm.workspace for c in choices.values()), default=0)
@@ -160,9 +172,7 @@ def _fit_memory(
                 f"smallest workspaces:\n{plan}"
             )
         workspace = workspace // 2 if workspace > 4096 else 0
-        choices = select_algorithms(
-            graph, backend, layouts, max_relative_error=budget, max_workspace=workspace
-        )
+        choices = select(max_workspace=workspace)
         plan = plan_memory(graph, choices, layouts)
     return choices, plan
 

@@ -50,6 +50,10 @@ class Limited:
     def threads(self):
         return self.inner.threads
 
+    @property
+    def fingerprint(self):
+        return self.inner.fingerprint
+
     def axis_order(self, spec):
         return self.inner.axis_order(spec)
 

@@ -22,7 +22,7 @@ HEAVY = {
 
 CORE = {
     "algorithms", "api", "autodiff", "backend", "compiler", "display", "executable", "explain",
-    "host_store", "interrupts", "layouts",
+    "host_store", "interrupts", "layouts", "tuning",
     "initializers", "inputs", "ir", "layers", "lower", "memory", "ops", "optimizers", "passes",
     "profile", "receptive_field", "replay", "schedule", "schedules", "serialization", "state",
     "summary", "testing", "whole_file", "windows",
@@ -36,7 +36,7 @@ LAYERS = [
     {"ops"},
     {"initializers", "backend", "schedules", "host_store", "interrupts"},
     {"passes", "autodiff", "layers", "schedule", "algorithms", "memory", "lower", "optimizers",
-     "state", "inputs", "receptive_field", "windows", "layouts"},
+     "state", "inputs", "receptive_field", "windows", "layouts", "tuning"},
     {"compiler"},
     {"replay", "explain", "profile", "serialization"},
     {"executable"},

@@ -9,6 +9,7 @@ from minigraph.backends.llvm import target as targets
 from minigraph.backends.llvm.call import Context, Lowering
 from minigraph.backends.llvm.kernels import conv, elementwise, fill, pool, reduce, shape
 from minigraph.backends.llvm.kernels.fused import can_fuse, fused_lowering
+from minigraph.backends.llvm.language.code import version
 from minigraph.backends.llvm.library import Library
 from minigraph.backends.llvm.memory_order import axis_order
 from minigraph.backends.llvm.object_cache import ObjectCache, cache_folder
@@ -57,6 +58,11 @@ class LlvmBackend:
     def available(cls) -> Supported | Refused:
         """Wherever llvmlite can be imported, which this module's import has shown."""
         return Supported()
+
+    @property
+    def fingerprint(self) -> str:
+        """This backend's sources, LLVM, the processor, the threads."""
+        return f"{version()} {self._target} {self.threads}"
 
     def axis_order(self, spec: TensorSpec) -> tuple[int, ...]:
         """Channels innermost for images and for weights; other values row by row."""

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import platform
 from collections.abc import Mapping
+
+import numpy as np
 
 from minigraph.backend import Algorithm, Program, Refused, Supported, row_major
 from minigraph.backends.numpy import (
@@ -88,6 +91,11 @@ class NumpyBackend:
     @property
     def threads(self) -> int:
         return self._workers.threads
+
+    @property
+    def fingerprint(self) -> str:
+        """NumPy, the processor, the threads."""
+        return f"numpy {np.__version__} {platform.processor()} {os.cpu_count()} {self.threads}"
 
     def axis_order(self, spec: TensorSpec) -> tuple[int, ...]:
         """Plain arrays: the last axis innermost."""

@@ -46,7 +46,7 @@ class KernelCode(ABC):
     def key(self, target: Target) -> str:
         """A name for the machine code: a hash of all that it depends on."""
         attributes = [(field.name, repr(getattr(self, field.name))) for field in fields(self)]  # type: ignore[arg-type]
-        parts = (type(self).__module__, type(self).__qualname__, attributes, target, _version())
+        parts = (type(self).__module__, type(self).__qualname__, attributes, target, version())
         return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
@@ -69,7 +69,7 @@ def compile_assembly(text: str, target: Target) -> bytes:
 
 
 @lru_cache(maxsize=1)
-def _version() -> str:
+def version() -> str:
     """A hash of this backend's sources and of LLVM's version."""
     digest = hashlib.sha256(f"{llvmlite.__version__} {llvm.llvm_version_info}".encode())
     for path in sorted(Path(__file__).parents[1].rglob("*.py")):
