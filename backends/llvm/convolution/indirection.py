@@ -20,6 +20,7 @@ IMAGE, ROW, COLUMN, INPUT_ROW, INPUT_COLUMN, ADDRESS = range(6)
 PLACES = 6
 """What is noted of a pixel: its output's place; its first tap's input and that one's address."""
 
+_SLACK = 8  # words: what a vector may run over the end of a table
 _OUTSIDE = -(1 << 40)  # a row that no window reaches from the image
 
 
@@ -38,7 +39,7 @@ class Image:
 
 def words_of_block(block: int, taps: int) -> int:
     """64-bit words of the tables for a block of pixels."""
-    return (PLACES + taps) * block
+    return (PLACES + taps) * (block + _SLACK)
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Indirection:
     @staticmethod
     def within(k: Kernel, scratch: View, block: Value) -> Indirection:
         """Tables for up to ``block`` pixels at the start of some scratch memory."""
-        places = k.view(scratch.pointer, DType.INT64, block, 1)
+        places = k.view(scratch.pointer, DType.INT64, block + _SLACK, 1)
         return Indirection(k, places, places.at(PLACES))
 
     def fill(
@@ -100,36 +101,47 @@ class Indirection:
         count: Value,
         padded: Value,
     ) -> None:
-        k = self.k
+        """Row by row of the windows, in vectors that may run over the end of a row: the next row
+        overwrites what is too much."""
+        k, lanes = self.k, self.k.target.lanes(8)
         across = k.index(columns.count)
-        per_image = across * rows.count
-        rest = first % per_image
+        numbers = k.lane_numbers(lanes)
+        output_steps = numbers * columns.output_step
+        input_steps = numbers * columns.input_step
+        address_steps = input_steps * image.view.strides[2] * image.itemsize
+        start = first // across
 
-        def note(i: Value, place: list[Value]) -> list[Value]:
-            number, row, column = place
+        def note_row(number: Value, row: Value, column: Value, done: Value) -> Value:
+            """Note the windows from one of a row on; how many are noted then."""
             input_row = row * rows.input_step + rows.first_input
-            input_column = column * columns.input_step + columns.first_input
-            noted = (
-                number,
-                row * rows.output_step + rows.first_output,
-                column * columns.output_step + columns.first_output,
-                (i < count).select(input_row, _OUTSIDE),
-                input_column,
-                image.view.address(number, input_row, input_column),
-            )
-            for what, value in enumerate(noted):
-                self.places.store(value, what, i)
-            ends = (column + 1).equals(across)
-            next_row = ends.select(row + 1, row)
-            last = next_row.equals(rows.count)
-            return [
-                last.select(number + 1, number),
-                last.select(0, next_row),
-                ends.select(0, column + 1),
-            ]
+            length = k.minimum(across - column, count - done)
+            with k.loop(0, length, lanes) as i:
+                window = column + i
+                input_column = window * columns.input_step + columns.first_input
+                noted = (
+                    number.spread(lanes),
+                    (row * rows.output_step + rows.first_output).spread(lanes),
+                    window * columns.output_step + columns.first_output + output_steps,
+                    input_row.spread(lanes),
+                    input_column + input_steps,
+                    image.view.address(number, input_row, input_column) + address_steps,
+                )
+                for what, value in enumerate(noted):
+                    self.places.store(value, what, done + i)
+            return done + length
 
-        start = [first // per_image, rest // across, rest % across]
-        k.carry(0, padded, start, note)
+        place = [start // rows.count, start % rows.count, first % across, k.index(0)]
+
+        def note(_: Value, carried: list[Value]) -> list[Value]:
+            number, row, column, done = carried
+            done = note_row(number, row, column, done)
+            ends = (row + 1).equals(rows.count)
+            return [ends.select(number + 1, number), ends.select(0, row + 1), k.index(0), done]
+
+        lines = (first % across + count + across - 1) // across
+        k.carry(0, lines, place, note)
+        with k.loop(count, padded) as i:
+            self.places.store(k.index(_OUTSIDE), INPUT_ROW, i)
 
     def pixel(self, i: Value) -> tuple[Value, Value, Value]:
         """Image, row and column of a pixel's output."""

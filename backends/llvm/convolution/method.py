@@ -34,14 +34,17 @@ class Problem:
     op: Any  # the anchor
     geometry: ConvGeometry
     dtype: DType
+    operands: tuple[int, ...]  # which of the node's are the anchor's
     bytes: int  # of all operands and results
 
 
 def problem_of(op: Any, inputs: Sequence[TensorSpec]) -> Problem:
     """The convolution of a node, fused or not."""
     anchor = anchor_of(op)
-    specs = anchor_operands(op, inputs)
-    return Problem(anchor, anchor.geometry(*specs), inputs[0].dtype, op.cost(*inputs).bytes)
+    operands = tuple(anchor_operands(op, range(len(inputs))))
+    specs = [inputs[number] for number in operands]
+    geometry = anchor.geometry(*specs)
+    return Problem(anchor, geometry, specs[0].dtype, operands, op.cost(*inputs).bytes)
 
 
 def estimated_seconds(

@@ -7,12 +7,12 @@ filled up with zeros, so that products need no masks. 16-bit floats are widened 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import astuple, dataclass, fields
 from typing import Generic, TypeVar
 
 from minigraph.backends.llvm.call import Call, Place
 from minigraph.backends.llvm.convolution.axis import packed_position
+from minigraph.backends.llvm.kernels.transposition import transposed
 from minigraph.backends.llvm.language.code import KernelCode
 from minigraph.backends.llvm.language.kernel import Kernel
 from minigraph.backends.llvm.language.types import value_type
@@ -110,39 +110,13 @@ class Pack(KernelCode):
                     target.store(vector, row + i, j)
 
 
-def transposed(vectors: Sequence[Value]) -> list[Value]:
-    """A square of lanes with rows and columns exchanged.
-
-    Each round interleaves the first half of the vectors with the second, lane by lane, which moves
-    one bit of a number's row into its column and one of its column into its row.
-    """
-    lanes = len(vectors)
-    half, rounds = lanes // 2, lanes.bit_length() - 1
-    low = [lane for i in range(half) for lane in (i, lanes + i)]
-    high = [lane + half for lane in low]
-    current = list(vectors)
-    for _ in range(rounds):
-        current = [
-            current[i].shuffle(order, current[i + half])
-            for i in range(half)
-            for order in (low, high)
-        ]
-    return current
-
-
 def computed(dtype: DType) -> DType:
     """What a dtype is computed with."""
     return DType.FLOAT64 if value_type(dtype).bits == 64 else DType.FLOAT32
-
-
-def packed_elements(source: Source[int], panel: int) -> int:
-    """Elements of the packed panels."""
-    panels = -(-source.columns // panel)
-    return source.groups * panels * source.taps_down * source.taps_across * source.rows * panel
 
 
 def pack_calls(operand: Place, packed: Place, source: Source[int], panel: int) -> list[Call]:
     """Pack an operand into a place of its own."""
     transpose = source.column_stride != 1 and (source.row_stride == 1 or source.rows == 1)
     code = Pack(operand.spec.dtype, panel, transpose)
-    return [Call(code, (operand,), (packed,), astuple(source))]
+    return [Call(code, (operand,), (packed,), astuple(source), prepares=True)]

@@ -17,7 +17,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Generic, TypeVar
 
-from minigraph.backend import aligned
 from minigraph.backends.llvm.convolution.axis import AXIS_SIZES, Windows, phase_windows, windows
 from minigraph.backends.llvm.convolution.indirection import Image, Indirection, words_of_block
 from minigraph.backends.llvm.convolution.pack import computed
@@ -163,7 +162,7 @@ def scratch_bytes(tile: Tile, dtype: DType, channels: int, block: int, taps: int
     size = computed(dtype).itemsize
     zeros_needed = -(-max(channels, tile.rows * tile.columns) // 16) * 16
     words = 8 * words_of_block(block, taps)
-    return aligned(words + size * (zeros_needed + block * tile.columns))
+    return words + size * (zeros_needed + block * tile.columns)
 
 
 def granule(tile: Tile) -> int:
@@ -276,8 +275,7 @@ class _Block:
                 return panel.load(c, j * tile.lanes, lanes=tile.lanes)
 
             if code.few_channels:
-                steps = list(range(code.few_channels))
-                return add_steps(k, tile, steps, number, vector, results)
+                return add_steps(k, range(code.few_channels), number, vector, results)
             return add_products(k, tile, channel, channel_stop, number, vector, results)
 
         return carry_tile(k, tile, tap, tap_stop, results, add_tap)

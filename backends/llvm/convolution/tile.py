@@ -42,19 +42,27 @@ def lanes_of(target: Target, dtype: DType) -> int:
     return target.lanes(value_type(dtype).bits // 8)
 
 
-def choose_tile(target: Target, dtype: DType, columns: int) -> Tile:
-    """The tile for results with so many columns.
+_ROWS_WITH_32_REGISTERS = {1: (8, 0.6), 2: (8, 0.85), 3: (8, 1.0), 4: (6, 0.97)}
+"""Rows of a tile by its vectors, and its speed. The more multiply-adds a loaded number or vector
+serves, the fewer instructions there are beside them."""
 
-    Its accumulators must cover the latency of multiply-adds (8 vectors or more on most
-    processors), and leave registers for the shared vectors and one row's number. Few rows with
-    several vectors read least: each number read serves all vectors, each vector all rows.
+
+def choose_tile(target: Target, dtype: DType, columns: int) -> Tile:
+    """The quickest tile for results with so many columns, the unused ones of panels counted.
+
+    Its sums must cover the latency of multiply-adds (8 vectors or more on most processors), and
+    leave registers for the shared vectors and one row's number.
     """
     lanes = lanes_of(target, dtype)
     needed = -(-columns // lanes)
-    if target.vector_registers < 32:  # one step at a time: there is no room for vectors of four
-        return Tile(6 if target.vector_bytes >= 32 else 4, min(needed, 2), lanes, 1)
-    vectors = 3 if needed == 3 else min(needed, 2)
-    return Tile(8, vectors, lanes, 4 if vectors < 3 else 2)
+    if target.vector_registers < 32:
+        return Tile(6 if target.vector_bytes >= 32 else 4, min(needed, 2), lanes, 2)
+
+    def seconds(vectors: int) -> float:
+        return -(-needed // vectors) * vectors / _ROWS_WITH_32_REGISTERS[vectors][1]
+
+    vectors = min(_ROWS_WITH_32_REGISTERS, key=seconds)
+    return Tile(_ROWS_WITH_32_REGISTERS[vectors][0], vectors, lanes, 4)
 
 
 def zeros(k: Kernel, tile: Tile, dtype: DType) -> Results:
@@ -77,7 +85,7 @@ def add_products(
     Few steps, if their number is known, are written out without a loop.
     """
     if isinstance(start, int) and isinstance(stop, int) and stop - start <= 4 * tile.unroll:
-        return add_steps(k, tile, list(range(start, stop)), a, b, results)
+        return add_steps(k, range(start, stop), a, b, results)
     first = k.index(start)
     whole = first + (stop - first) // tile.unroll * tile.unroll
     results = _loop(k, tile, first, whole, tile.unroll, a, b, results)
@@ -96,30 +104,26 @@ def _loop(
 ) -> Results:
     def body(step: Value, values: list[Value]) -> Sequence[Value]:
         steps = [step + i if i else step for i in range(unroll)]
-        return _flat(add_steps(k, tile, steps, a, b, folded(values, tile)))
+        return _flat(add_steps(k, steps, a, b, folded(values, tile)))
 
     return folded(k.carry(start, stop, _flat(results), body, unroll), tile)
 
 
 def add_steps(
     k: Kernel,
-    tile: Tile,
     steps: Sequence[Index],
     a: RowOperand,
     b: ColumnOperand,
     results: Results,
 ) -> Results:
-    """The products of a few steps, written out. Vectors are read first, ``unroll`` steps of them;
-    then row by row, so that each row's pointer is needed once."""
+    """The products of a few steps, written out."""
     results = [list(row) for row in results]
-    for start in range(0, len(steps), tile.unroll):
-        group = steps[start : start + tile.unroll]
-        shared = [[b(step, column) for column in range(tile.vectors)] for step in group]
+    for step in steps:
+        vectors = [b(step, column) for column in range(len(results[0]))]
         for i, row in enumerate(results):
-            for step, vectors in zip(group, shared, strict=True):
-                number = a(i, step).spread(tile.lanes)
-                for j, vector in enumerate(vectors):
-                    row[j] = k.fma(number, vector, row[j])
+            number = a(i, step).spread(vectors[0].lanes)
+            for j, vector in enumerate(vectors):
+                row[j] = k.fma(number, vector, row[j])
     return results
 
 
