@@ -91,7 +91,7 @@ def forward_calls(anchor: Any, binding: Binding) -> list[Call]:
     lanes, columns, m = plan.tile.lanes, plan.tile.columns, winograd.outputs
     variant = Variant(
         m,
-        plan.tile.vectors,
+        plan.tile,
         adjoint,
         input_tail=plan.inputs % lanes != 0,
         output_tail=plan.outputs % columns != 0,

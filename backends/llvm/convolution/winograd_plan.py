@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from minigraph.backends.llvm.call import Context, carved_bytes
-from minigraph.backends.llvm.convolution.register_tile import RegisterTile, register_tile
+from minigraph.backends.llvm.convolution.tile import Tile, choose_tile
 from minigraph.backends.llvm.convolution.winograd_forward import PLANE_GAP
 from minigraph.backends.llvm.convolution.winograd_transforms import Winograd
 from minigraph.ir.spec import DType
@@ -27,7 +27,7 @@ class Plan:
     """A convolution's cut. Its workspace has the shared operand, then each thread's scratch."""
 
     winograd: Winograd
-    tile: RegisterTile
+    tile: Tile
     tiles: int
     inputs: int
     outputs: int
@@ -99,8 +99,7 @@ class Plan:
 
 def plan_of(winograd: Winograd, tiles: int, inputs: int, outputs: int, context: Context) -> Plan:
     """The plan for a convolution of these channels."""
-    vectors = 1 if outputs <= context.target.lanes(4) else 2
-    tile = register_tile(context.target, vectors)
+    tile = choose_tile(context.target, DType.FLOAT32, outputs)
     return Plan(winograd, tile, tiles, inputs, outputs, context.threads)
 
 
