@@ -14,11 +14,23 @@ from minigraph.backends.llvm.convolution.winograd_forward import (
     TransformWeights,
     Variant,
 )
-from minigraph.backends.llvm.convolution.winograd_plan import CHANNEL_BLOCK, Plan, plan_of
+from minigraph.backends.llvm.convolution.tile import choose_tile
+from minigraph.backends.llvm.convolution.winograd_gradient import (
+    GradientVariant,
+    SumChunks,
+    WeightGradient,
+)
+from minigraph.backends.llvm.convolution.winograd_plan import (
+    CHANNEL_BLOCK,
+    GradientPlan,
+    Plan,
+    plan_of,
+)
 from minigraph.backends.llvm.convolution.winograd_tiles import source_of, tiles_of
 from minigraph.backends.llvm.convolution.winograd_transforms import BY_OUTPUTS, TAPS, Winograd
 from minigraph.backends.llvm.convolution.winograd_weights import weights_of
 from minigraph.backends.llvm.kernels.epilogue import (
+    Epilogue,
     anchor_of,
     anchor_operands,
     epilogue_of,
@@ -26,7 +38,7 @@ from minigraph.backends.llvm.kernels.epilogue import (
     epilogue_sizes,
 )
 from minigraph.ir.spec import DType, TensorSpec
-from minigraph.ops.conv import ConvTranspose2d
+from minigraph.ops.conv import Conv2dGradWeight, ConvTranspose2d
 from minigraph.ops.geometry import ConvGeometry, Padding
 
 NAMES = {"winograd-f2": 2, "winograd-f4": 4}
@@ -44,7 +56,8 @@ def winograd_candidates(
     found = []
     for name, outputs in NAMES.items():
         winograd = BY_OUTPUTS[outputs]
-        plan = forward_plan(anchor, geometry, winograd, context)
+        make_plan = gradient_plan if isinstance(anchor, Conv2dGradWeight) else forward_plan
+        plan = make_plan(anchor, geometry, winograd, context)
         found.append(Algorithm(name, plan.workspace(), 1e-9, 1e-5))
     return tuple(found)
 
@@ -63,6 +76,8 @@ def _is_supported(geometry: ConvGeometry) -> bool:
 def winograd_calls(binding: Binding) -> list[Call]:
     """The calls of a step whose algorithm is one of ``NAMES``."""
     anchor = anchor_of(binding.op)
+    if isinstance(anchor, Conv2dGradWeight):
+        return gradient_calls(anchor, binding)
     return forward_calls(anchor, binding)
 
 
@@ -91,7 +106,7 @@ def forward_calls(anchor: Any, binding: Binding) -> list[Call]:
     lanes, columns, m = plan.tile.lanes, plan.tile.columns, winograd.outputs
     variant = Variant(
         m,
-        plan.tile.vectors,
+        plan.tile,
         adjoint,
         input_tail=plan.inputs % lanes != 0,
         output_tail=plan.outputs % columns != 0,
@@ -133,3 +148,59 @@ def adjoint_padding(padding: Padding) -> Padding:
     (top, bottom), (left, right) = padding
     reach = TAPS - 1
     return (reach - top, reach - bottom), (reach - left, reach - right)
+
+
+# ---- the weight gradient
+
+
+def gradient_plan(
+    anchor: Conv2dGradWeight, geometry: ConvGeometry, winograd: Winograd, context: Context
+) -> GradientPlan:
+    """The plan of a Conv2dGradWeight."""
+    tiles = tiles_of(winograd, geometry.batch, geometry.out_height, geometry.out_width)
+    inputs, outputs = geometry.in_channels, geometry.out_channels
+    tile = choose_tile(context.target, DType.FLOAT32, inputs)
+    return GradientPlan(winograd, tile, tiles.count, inputs, outputs, context.threads)
+
+
+def gradient_calls(anchor: Conv2dGradWeight, binding: Binding) -> list[Call]:
+    """Calls of a Conv2dGradWeight."""
+    image, gradient = anchor_operands(binding.op, binding.inputs)
+    geometry = anchor.geometry(image.spec, gradient.spec)
+    winograd = BY_OUTPUTS[NAMES[binding.algorithm]]
+    context = Context(binding.threads, binding.target)
+    plan = gradient_plan(anchor, geometry, winograd, context)
+    tiles = tiles_of(winograd, geometry.batch, geometry.out_height, geometry.out_width)
+    lanes = plan.tile.lanes
+    variant = GradientVariant(
+        winograd.outputs,
+        plan.tile,
+        input_tail=plan.inputs % lanes != 0,
+        output_tail=plan.outputs % lanes != 0,
+    )
+    sources = (*source_of(image, geometry.padding), *source_of(gradient))
+    sizes = (plan.inputs, plan.outputs, *plan.channels, plan.chunk, plan.block)
+    zeros, v, z, d = carve(binding.workspace, *plan.parts())
+    epilogue, result = epilogue_of(binding), binding.output
+    extras, extra_sizes = epilogue_places(binding), epilogue_sizes(binding)
+    if plan.chunks == 1:
+        code = WeightGradient(variant, False, epilogue)
+        writes = (result, zeros, v, z, d)
+        return [
+            Call(code, (image, gradient, *extras), writes, (*sources, *tiles, *sizes, *extra_sizes))
+        ]
+    plain = Epilogue((), (), (DType.FLOAT32,))
+    return [
+        Call(
+            WeightGradient(variant, True, plain),
+            (image, gradient),
+            (d, zeros, v, z, d),
+            (*sources, *tiles, *sizes, 0, 0, 0),
+        ),
+        Call(
+            SumChunks(variant, epilogue),
+            (d, *extras),
+            (result,),
+            (plan.inputs, plan.outputs, plan.chunks, *extra_sizes),
+        ),
+    ]

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from minigraph.backends.llvm.convolution.register_tile import RegisterTile, register_tile
+from minigraph.backends.llvm.convolution.tile import Tile, add_products, zeros
 from minigraph.backends.llvm.convolution.winograd_tiles import (
     FLOAT,
     Source,
@@ -47,7 +47,7 @@ class Variant:
     """What all codes of a convolution depend on."""
 
     outputs: int  # m
-    vectors: int  # of a panel
+    tile: Tile  # of the products; a panel has its columns
     adjoint: bool  # weights flipped, their channels exchanged
     input_tail: bool  # the last vector of input channels is not whole
     output_tail: bool  # the last panel is not whole
@@ -68,18 +68,16 @@ class TransformWeights(KernelCode):
     sizes = len(Weights._fields) + 1
 
     def emit(self, k: Kernel) -> None:
-        variant, tile = self.variant, register_tile(k.target, self.variant.vectors)
+        variant, tile = self.variant, self.variant.tile
         weights, panels = Weights(*k.sizes[:-1]), k.sizes[-1]
         target = panel_view(k, k.pointers[1], variant.winograd, tile, weights.inputs)
         writer = panel_writer(k, variant, tile, weights)
-        vectors = rounded_up(weights.inputs, tile.lanes) // tile.lanes
+        vectors = (weights.inputs + (tile.lanes - 1)) // tile.lanes
         with k.parallel(panels * vectors) as item:
             panel, first = item // vectors, item % vectors * tile.lanes
-            writer.write(
-                panel, first, k.index(tile.lanes), target.at(panel, 0, first).strided(
-                    *target.strides[1:]
-                )
-            )  # fmt: skip
+            count = k.minimum(weights.inputs - first, tile.lanes)
+            there = target.at(panel, 0, first).strided(*target.strides[1:])
+            writer.write(panel, first, count, there)
 
 
 @dataclass(frozen=True)
@@ -100,13 +98,13 @@ class TransformInputs(KernelCode):
         winograd, lanes = BY_OUTPUTS[self.outputs], k.lanes(FLOAT)
         source, tiles, (channels, rows) = split_sizes(k)
         image_pointer, zeros_pointer, v_pointer = k.pointers
-        zeros = own_zeros(k, zeros_pointer, channels)
+        nothing = own_zeros(k, zeros_pointer, channels)
         plane = rows * self.channel_block + PLANE_GAP
         v = k.view(v_pointer, FLOAT, plane * winograd.products, plane, self.channel_block, 1)
         image = source.view(k, image_pointer)
         reader = TileReader(k, winograd, winograd.input_matrix, source, image)
         with k.parallel(rows) as row:
-            reader.find(tiles, k.minimum(row, tiles.count - 1), zeros)
+            reader.find(tiles, k.minimum(row, tiles.count - 1), nothing)
 
             def store(channel: Value, values: Grid) -> None:
                 block, within = channel // self.channel_block, channel % self.channel_block
@@ -136,15 +134,13 @@ class ManyTiles(KernelCode):
         return len(Source._fields) + len(Tiles._fields) + 4 + self.epilogue.sizes
 
     def emit(self, k: Kernel) -> None:
-        variant, winograd = self.variant, self.variant.winograd
-        tile = register_tile(k.target, variant.vectors)
+        variant, winograd, tile = self.variant, self.variant.winograd, self.variant.tile
         own = len(k.sizes) - self.epilogue.sizes
         source, tiles, (inputs, outputs, block, group) = split_sizes(k, own)
         writer = self.epilogue.writer(k, k.pointers[2:-3], k.sizes[own:])
         zeros_pointer, v_pointer, m_pointer = k.pointers[-3:]
-        zeros = own_zeros(k, zeros_pointer, inputs)
-        depth = rounded_up(inputs, tile.lanes)
-        v = own_planes(k, v_pointer, winograd, block, depth)
+        nothing = own_zeros(k, zeros_pointer, inputs)
+        v = own_planes(k, v_pointer, winograd, block, rounded_up(inputs, tile.lanes))
         m = own_planes(k, m_pointer, winograd, block, tile.columns)
         u = panel_view(k, k.pointers[1], winograd, tile, inputs)
         image = source.view(k, k.pointers[0])
@@ -156,7 +152,7 @@ class ManyTiles(KernelCode):
             count = k.minimum(block, tiles.count - first)
             rows = rounded_up(count, tile.rows)
             with k.loop(0, rows) as row:
-                reader.find(tiles, k.minimum(first + row, tiles.count - 1), zeros)
+                reader.find(tiles, k.minimum(first + row, tiles.count - 1), nothing)
 
                 def store(channel: Value, values: Grid, row: Value = row) -> None:
                     store_points(winograd, values, v.at(0, row, channel))
@@ -164,7 +160,7 @@ class ManyTiles(KernelCode):
                 reader.each_vector(inputs, tile.lanes, variant.input_tail, store)
             with k.loop(first_panel, k.minimum(first_panel + group, panels)) as panel:
                 with k.loop(0, winograd.products) as point:
-                    multiply(k, tile, rows, depth, v.at(point), u.at(panel, point), m.at(point))
+                    multiply(k, tile, rows, inputs, v.at(point), u.at(panel, point), m.at(point))
                 write_panel(k, variant, tile, tiles, first, count, m, writer, panel, outputs)
 
 
@@ -189,16 +185,14 @@ class ManyChannels(KernelCode):
         return len(Weights._fields) + len(Tiles._fields) + 1 + self.epilogue.sizes
 
     def emit(self, k: Kernel) -> None:
-        variant, winograd = self.variant, self.variant.winograd
-        tile = register_tile(k.target, variant.vectors)
+        variant, winograd, tile = self.variant, self.variant.winograd, self.variant.tile
         own = len(k.sizes) - self.epilogue.sizes
         weights = Weights(*k.sizes[: len(Weights._fields)])
         tiles, group = Tiles(*k.sizes[len(Weights._fields) : own - 1]), k.sizes[own - 1]
         writer = self.epilogue.writer(k, k.pointers[2:-3], k.sizes[own:])
         zeros_pointer, u_pointer, m_pointer = k.pointers[-3:]
-        zeros = own_zeros(k, zeros_pointer, k.index(tile.columns))
-        depth, all_rows = rounded_up(weights.inputs, tile.lanes), rounded_up(tiles.count, tile.rows)
-        plane = all_rows * self.channel_block + PLANE_GAP
+        nothing = own_zeros(k, zeros_pointer, k.index(tile.columns))
+        plane = rounded_up(tiles.count, tile.rows) * self.channel_block + PLANE_GAP
         v = k.view(k.pointers[0], FLOAT, plane * winograd.products, plane, self.channel_block, 1)
         u = own_planes(k, u_pointer, winograd, self.channel_block, tile.columns)
         m = own_planes(k, m_pointer, winograd, group, tile.columns)
@@ -208,14 +202,14 @@ class ManyChannels(KernelCode):
         with k.parallel(panels * groups) as item:
             panel, first = item // groups, item % groups * group
             count = k.minimum(group, tiles.count - first)
-            with k.loop(0, depth, self.channel_block) as channel:
-                channels = k.minimum(depth - channel, self.channel_block)
+            with k.loop(0, weights.inputs, self.channel_block) as channel:
+                channels = k.minimum(weights.inputs - channel, self.channel_block)
                 panel_writer_.write(panel, channel, channels, u)
                 block = v.at(channel // self.channel_block, 0, first).strided(*v.strides[1:])
                 with k.loop(0, winograd.products) as point:
                     multiply(
                         k, tile, rounded_up(count, tile.rows), channels, block.at(point),
-                        u.at(point), m.at(point), add_from=zeros, is_first=channel.equals(0),
+                        u.at(point), m.at(point), start=(channel.equals(0), nothing),
                     )  # fmt: skip
             write_panel(k, variant, tile, tiles, first, count, m, writer, panel, weights.outputs)
 
@@ -225,45 +219,52 @@ class ManyChannels(KernelCode):
 
 def multiply(
     k: Kernel,
-    tile: RegisterTile,
+    tile: Tile,
     rows: Value,
     depth: Value,
     left: View,
     right: View,
     result: View,
-    add_from: View | None = None,
-    is_first: Value | None = None,
+    start: tuple[Value, View] | None = None,
 ) -> None:
-    """result = left @ right; or, but for the first time, result += left @ right.
+    """result = left @ right, for ``rows`` rows of matrices with the column of a tile.
 
-    The views' first stride is that of points, the others those of a matrix with ``rows`` rows.
-    The first time, sums start from the zeros ``add_from``.
+    The views' first stride is that of points. With ``start`` (is_first, zeros) products are added
+    to the result, but for the first time.
     """
     left, right, result = (v.strided(*v.strides[-2:]) for v in (left, right, result))
     lanes = tile.lanes
     with k.loop(0, rows, tile.rows) as row:
         a, c = left.at(row), result.at(row)
-        initial = None
-        if add_from is not None and is_first is not None:
-            start = k.view(
-                k.pointer_at(is_first.select(add_from.address(), c.address())), FLOAT,
-                is_first.select(k.index(0), k.index(c.strides[0])), 1,
-            )  # fmt: skip
-            initial = lambda i, j: start.load(i, j * lanes, lanes=lanes)  # noqa: E731
-        tile.emit(
-            k,
-            depth,
-            lambda i, d: a.splat(i, d, lanes=lanes),
+        sums = zeros(k, tile, FLOAT) if start is None else read_sums(k, tile, c, *start)
+        sums = add_products(
+            k, tile, 0, depth,
+            lambda i, d: a.load(i, d),
             lambda d, j: right.load(d, j * lanes, lanes=lanes),
-            initial,
-            lambda i, j, value: c.store(value, i, j * lanes),
-        )
+            sums,
+        )  # fmt: skip
+        for i, vectors in enumerate(sums):
+            for j, value in enumerate(vectors):
+                c.store(value, i, j * lanes)
+
+
+def read_sums(
+    k: Kernel, tile: Tile, sums: View, is_first: Value, nothing: View
+) -> list[list[Value]]:
+    """A tile of sums (row, column) to add to; the first time zeros, which are read as its rows."""
+    pointer = k.pointer_at(is_first.select(nothing.address(), sums.address()))
+    row = is_first.select(k.index(0), k.index(sums.strides[0]))
+    view = k.view(pointer, FLOAT, row, 1)
+    return [
+        [view.load(i, j * tile.lanes, lanes=tile.lanes) for j in range(tile.vectors)]
+        for i in range(tile.rows)
+    ]
 
 
 def write_panel(
     k: Kernel,
     variant: Variant,
-    tile: RegisterTile,
+    tile: Tile,
     tiles: Tiles,
     first: Value,
     count: Value,
@@ -293,7 +294,7 @@ def write_panel(
         each_vector(k, width, tile.lanes, variant.output_tail, write)
 
 
-def panel_writer(k: Kernel, variant: Variant, tile: RegisterTile, weights: Weights) -> PanelWriter:
+def panel_writer(k: Kernel, variant: Variant, tile: Tile, weights: Weights) -> PanelWriter:
     """The weights are a kernel's second pointer, or its first of two."""
     pointer = k.pointers[0] if len(k.pointers) == 2 else k.pointers[1]
     return PanelWriter(
@@ -303,7 +304,7 @@ def panel_writer(k: Kernel, variant: Variant, tile: RegisterTile, weights: Weigh
 
 
 def panel_view(
-    k: Kernel, pointer: object, winograd: Winograd, tile: RegisterTile, inputs: Index
+    k: Kernel, pointer: object, winograd: Winograd, tile: Tile, inputs: Index
 ) -> View:
     """U (panel, point, input, output)."""
     plane = rounded_up(inputs, tile.lanes) * tile.columns + PLANE_GAP

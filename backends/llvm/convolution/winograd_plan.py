@@ -6,10 +6,11 @@ alone. The number of threads may change only which outputs an item makes.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from minigraph.backends.llvm.call import Context, carved_bytes
-from minigraph.backends.llvm.convolution.register_tile import RegisterTile, register_tile
+from minigraph.backends.llvm.convolution.tile import Tile, choose_tile
 from minigraph.backends.llvm.convolution.winograd_forward import PLANE_GAP
 from minigraph.backends.llvm.convolution.winograd_transforms import Winograd
 from minigraph.ir.spec import DType
@@ -21,13 +22,18 @@ GROUP_TILES = 64  # tiles of an item where there are many channels
 CHANNEL_BLOCK = 64  # input channels whose weights are transformed at a time
 SMALL_PRODUCT = 64 * 128  # input times output channels whose U fits the cache beside the rest
 
+CHUNK_TILES = 128  # tiles at least of each chunk of a weight gradient
+MAX_CHUNKS = 16
+CHUNK_BYTES = 10 << 20  # of all chunks
+ITEM_CHANNELS = 64  # input and output channels of an item of a weight gradient
+
 
 @dataclass(frozen=True)
 class Plan:
     """A convolution's cut. Its workspace has the shared operand, then each thread's scratch."""
 
     winograd: Winograd
-    tile: RegisterTile
+    tile: Tile
     tiles: int
     inputs: int
     outputs: int
@@ -75,17 +81,17 @@ class Plan:
         if self.has_many_tiles:
             sizes = (
                 self.threads * depth,
-                self.panels * self._planes(depth, columns),
-                self.threads * self._planes(self.block, depth),
-                self.threads * self._planes(self.block, columns),
+                self.panels * _planes(self.winograd, depth, columns),
+                self.threads * _planes(self.winograd, self.block, depth),
+                self.threads * _planes(self.winograd, self.block, columns),
             )
         else:
             rows = rounded_up(self.tiles, self.tile.rows)
             sizes = (
                 self.threads * max(depth, columns),
-                channel_blocks * self._planes(rows, CHANNEL_BLOCK),
-                self.threads * self._planes(CHANNEL_BLOCK, columns),
-                self.threads * self._planes(self.group, columns),
+                channel_blocks * _planes(self.winograd, rows, CHANNEL_BLOCK),
+                self.threads * _planes(self.winograd, CHANNEL_BLOCK, columns),
+                self.threads * _planes(self.winograd, self.group, columns),
             )
         return [(DType.FLOAT32, size) for size in sizes]
 
@@ -93,15 +99,82 @@ class Plan:
         """Bytes."""
         return carved_bytes(*self.parts())
 
-    def _planes(self, rows: int, columns: int) -> int:
-        return self.winograd.products * (rows * columns + PLANE_GAP)
-
-
 def plan_of(winograd: Winograd, tiles: int, inputs: int, outputs: int, context: Context) -> Plan:
     """The plan for a convolution of these channels."""
-    vectors = 1 if outputs <= context.target.lanes(4) else 2
-    tile = register_tile(context.target, vectors)
+    tile = choose_tile(context.target, DType.FLOAT32, outputs)
     return Plan(winograd, tile, tiles, inputs, outputs, context.threads)
+
+
+@dataclass(frozen=True)
+class GradientPlan:
+    """A weight gradient's cut. Chunks of tiles follow from the shape alone."""
+
+    winograd: Winograd
+    tile: Tile
+    tiles: int
+    inputs: int
+    outputs: int
+    threads: int
+
+    @property
+    def chunk(self) -> int:
+        """Tiles of a chunk: many, and few chunks, so that adding up their D costs little."""
+        bytes_of_d = 4 * self.winograd.products * self.inputs * self.outputs
+        chunks = min(MAX_CHUNKS, self.tiles // CHUNK_TILES, CHUNK_BYTES // bytes_of_d)
+        return rounded_up(-(-self.tiles // max(chunks, 1)), BLOCK_TILES)
+
+    @property
+    def chunks(self) -> int:
+        return -(-self.tiles // self.chunk)
+
+    @property
+    def block(self) -> int:
+        """Tiles whose products are added at a time."""
+        return min(BLOCK_TILES, self.tiles)
+
+    @property
+    def channels(self) -> tuple[int, int]:
+        """Input and output channels of an item, fewer if else threads would go without work."""
+        columns, rows = self.tile.columns, self.tile.rows
+        step = math.lcm(rows, self.tile.lanes)
+        inputs = min(rounded_up(self.inputs, columns), rounded_up(ITEM_CHANNELS, columns))
+        outputs = min(rounded_up(self.outputs, step), rounded_up(ITEM_CHANNELS, step))
+        while self._items(inputs, outputs) < self.threads:
+            if outputs >= inputs and outputs > step:
+                outputs = rounded_up(outputs // 2, step)
+            elif inputs > columns:
+                inputs = rounded_up(inputs // 2, columns)
+            else:
+                break
+        return inputs, outputs
+
+    def _items(self, inputs: int, outputs: int) -> int:
+        return self.chunks * -(-self.inputs // inputs) * -(-self.outputs // outputs)
+
+    def parts(self) -> list[Part]:
+        """The workspace: zeros, V, Z, D."""
+        inputs, outputs = self.channels
+        if self.chunks > 1:
+            rows = rounded_up(self.outputs, self.tile.rows)
+            d = self.chunks * _planes(self.winograd, rows, rounded_up(self.inputs, self.tile.columns))
+        else:
+            d = self.threads * _planes(self.winograd, outputs, inputs)
+        sizes = (
+            self.threads * rounded_up(max(inputs, outputs), self.tile.lanes),
+            self.threads * _planes(self.winograd, self.block, inputs),
+            self.threads * _planes(self.winograd, self.block, outputs),
+            d,
+        )
+        return [(DType.FLOAT32, size) for size in sizes]
+
+    def workspace(self) -> int:
+        """Bytes."""
+        return carved_bytes(*self.parts())
+
+
+def _planes(winograd: Winograd, rows: int, columns: int) -> int:
+    """Elements of a matrix for each point."""
+    return winograd.products * (rows * columns + PLANE_GAP)
 
 
 def rounded_up(count: int, step: int) -> int:

@@ -84,12 +84,12 @@ class TileReader:
         self._image = image
         self._table = k.table(self._side**2)
 
-    def find(self, tiles: Tiles, tile: Value, zeros: View) -> None:
-        """Fill the table for a tile. ``image`` and ``zeros`` stand at the first channel wanted."""
+    def find(self, tiles: Tiles, tile: Value, zeros: View, channel: Index = 0) -> None:
+        """Fill the table for a tile, from a channel on; there are as many zeros as will be read."""
         source, side = self._source, range(self._side)
         image, tile_row, tile_column = tiles.place(tile)
         row, column = tile_row * self._step - source.top, tile_column * self._step - source.left
-        first = self._image.at(image, row, column).strided(source.row, source.pixel)
+        first = self._image.at(image, row, column, channel).strided(source.row, source.pixel)
         rows = [_inside(row + i, source.height) for i in side]
         columns = [_inside(column + j, source.width) for j in side]
         nothing = zeros.address()

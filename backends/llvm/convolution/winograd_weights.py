@@ -16,7 +16,7 @@ from typing import NamedTuple
 import llvmlite.ir as ir
 
 from minigraph.backend import Slot
-from minigraph.backends.llvm.convolution.register_tile import RegisterTile
+from minigraph.backends.llvm.convolution.tile import Tile
 from minigraph.backends.llvm.convolution.winograd_tiles import FLOAT
 from minigraph.backends.llvm.convolution.winograd_transforms import (
     TAPS,
@@ -26,7 +26,6 @@ from minigraph.backends.llvm.convolution.winograd_transforms import (
     transposed,
 )
 from minigraph.backends.llvm.language.kernel import Kernel
-from minigraph.backends.llvm.language.types import FLOAT32
 from minigraph.backends.llvm.language.value import Value
 from minigraph.backends.llvm.language.view import Index, View
 
@@ -50,13 +49,13 @@ def weights_of(slot: Slot, adjoint: bool) -> Weights:
 
 
 class PanelWriter:
-    """Transforms weights into panels. Input channels are padded by zeros to whole vectors."""
+    """Transforms weights into panels, with room for whole vectors of input channels."""
 
     def __init__(
         self,
         k: Kernel,
         winograd: Winograd,
-        tile: RegisterTile,
+        tile: Tile,
         weights: Weights,
         pointer: ir.Value,
         *,
@@ -79,7 +78,7 @@ class PanelWriter:
             )
 
     def write(self, panel: Value, first: Value, count: Value, target: View) -> None:
-        """A panel's input channels from ``first`` on, ``count`` of them (whole vectors).
+        """A panel's input channels from ``first`` on, ``count`` of them.
 
         ``target`` (point, input, output) stands at the first of these channels.
         """
@@ -95,27 +94,20 @@ class PanelWriter:
         mask = None
         if self._output_tail:
             mask = k.first_lanes(self._weights.outputs - output, lanes)
-        there = count
-        if self._input_tail:
-            there = k.minimum(count, self._weights.inputs - first)
-        with k.loop(0, there) as i:
+        with k.loop(0, count) as i:
             filters = self._view.at(first + i, 0, 0, output)
 
             def load(r: int, s: int) -> Value:
                 return filters.load(0, last - r, last - s, lanes=lanes, mask=mask)
 
             self._store(transform(k, self._winograd.weight_matrix, load), target.at(0, i))
-        if self._input_tail:
-            zero = k.zero(FLOAT32.with_lanes(lanes))
-            with k.loop(there, count) as i, k.loop(0, self._winograd.products) as point:
-                target.store(zero, point, i)
 
     def _write_transposed(self, output: Value, first: Value, count: Value, target: View) -> None:
         k, lanes, block = self._k, self._tile.lanes, self._block
         with k.loop(0, count, lanes) as i:
             mask = None
             if self._input_tail:
-                mask = k.first_lanes(self._weights.inputs - first - i, lanes)
+                mask = k.first_lanes(count - i, lanes)
             filters = [self._filter(output + lane, first + i) for lane in range(lanes)]
             with k.loop(0, TAPS) as r, k.loop(0, TAPS) as s:
                 taps = [one.load(0, r, s, lanes=lanes, mask=mask) for one in filters]
