@@ -7,6 +7,7 @@ from typing import Any
 
 from minigraph.backend import Algorithm
 from minigraph.backends.llvm.call import Binding, Call, Context, carve
+from minigraph.backends.llvm.convolution.tile import choose_tile
 from minigraph.backends.llvm.convolution.winograd_forward import (
     ManyChannels,
     ManyTiles,
@@ -14,7 +15,6 @@ from minigraph.backends.llvm.convolution.winograd_forward import (
     TransformWeights,
     Variant,
 )
-from minigraph.backends.llvm.convolution.tile import choose_tile
 from minigraph.backends.llvm.convolution.winograd_gradient import (
     GradientVariant,
     SumChunks,

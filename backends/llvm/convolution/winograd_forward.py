@@ -303,9 +303,7 @@ def panel_writer(k: Kernel, variant: Variant, tile: Tile, weights: Weights) -> P
     )  # fmt: skip
 
 
-def panel_view(
-    k: Kernel, pointer: object, winograd: Winograd, tile: Tile, inputs: Index
-) -> View:
+def panel_view(k: Kernel, pointer: object, winograd: Winograd, tile: Tile, inputs: Index) -> View:
     """U (panel, point, input, output)."""
     plane = rounded_up(inputs, tile.lanes) * tile.columns + PLANE_GAP
     return k.view(pointer, FLOAT, plane * winograd.products, plane, tile.columns, 1)
