@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from minigraph.backend import Algorithm, Program, Refused, Supported
 from minigraph.backends.llvm import target as targets
 from minigraph.backends.llvm.call import Context, Lowering
-from minigraph.backends.llvm.kernels import conv, elementwise, fill, pool, reduce, shape
+from minigraph.backends.llvm.kernels import conv, elementwise, fill, moments, pool, reduce, shape
 from minigraph.backends.llvm.kernels.fused import can_fuse, fused_lowering
 from minigraph.backends.llvm.language.code import version
 from minigraph.backends.llvm.library import Library
@@ -30,6 +30,7 @@ LOWERINGS: Mapping[type, Lowering] = {
     **fill.LOWERINGS,
     **ANCHORS,
     Fused: fused_lowering(ANCHORS),
+    **moments.LOWERINGS,
     **reduce.LOWERINGS,
     **pool.LOWERINGS,
     **shape.LOWERINGS,

@@ -74,7 +74,7 @@ class ReductionSpace:
 def reduction_space(axes: Iterable[Axis]) -> ReductionSpace:
     """Order the axes by their strides in the source, and join neighbours that lie as one."""
     joined: list[Axis] = []
-    for axis in sorted((a for a in axes if a.size != 1), key=lambda a: -a.source):
+    for axis in sorted((a for a in axes if a.size != 1), key=lambda a: -abs(a.source)):
         if joined and _lie_as_one(joined[-1], axis):
             joined[-1] = replace(axis, size=joined[-1].size * axis.size)
         else:
