@@ -7,6 +7,7 @@ from minigraph.passes.dense_to_convolution import (
     dense_to_convolution,
     to_fully_convolutional,
 )
+from minigraph.passes.fold_batch_norm import fold_batch_norm
 from minigraph.passes.fold_constants import fold_constants
 from minigraph.passes.fuse_elementwise import FuseElementwise
 from minigraph.passes.fuse_epilogue import FuseEpilogue
@@ -26,6 +27,7 @@ __all__ = [
     "convert_dense_to_convolution",
     "dense_to_convolution",
     "eliminate_dead_nodes",
+    "fold_batch_norm",
     "fold_constants",
     "keep_outputs",
     "merge_common_nodes",
