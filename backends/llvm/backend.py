@@ -8,7 +8,16 @@ from minigraph.backend import Algorithm, Program, Refused, Supported
 from minigraph.backends.llvm import target as targets
 from minigraph.backends.llvm.call import Context, Lowering
 from minigraph.backends.llvm.convolution.winograd import winograd_calls, winograd_candidates
-from minigraph.backends.llvm.kernels import elementwise, fill, moments, pool, reduce, shape, softmax
+from minigraph.backends.llvm.kernels import (
+    elementwise,
+    fill,
+    loss,
+    moments,
+    pool,
+    reduce,
+    shape,
+    softmax,
+)
 from minigraph.backends.llvm.kernels.fused import can_fuse, fused_lowering
 from minigraph.backends.llvm.library import Library
 from minigraph.backends.llvm.memory_order import axis_order
@@ -32,6 +41,7 @@ LOWERINGS: Mapping[type, Lowering] = {
     **fill.LOWERINGS,
     **ANCHORS,
     Fused: fused_lowering(ANCHORS),
+    **loss.LOWERINGS,
     **moments.LOWERINGS,
     **softmax.LOWERINGS,
     **reduce.LOWERINGS,
