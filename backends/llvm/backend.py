@@ -8,6 +8,16 @@ from minigraph.backend import Algorithm, Program, Refused, Supported
 from minigraph.backends.llvm import target as targets
 from minigraph.backends.llvm.call import Context, Lowering
 from minigraph.backends.llvm.kernels import conv, elementwise, fill, moments, pool, reduce, shape
+from minigraph.backends.llvm.convolution.winograd import winograd_calls, winograd_candidates
+    elementwise,
+    fill,
+    loss,
+    moments,
+    pool,
+    reduce,
+    shape,
+    softmax,
+)
 from minigraph.backends.llvm.kernels.fused import can_fuse, fused_lowering
 from minigraph.backends.llvm.language.code import version
 from minigraph.backends.llvm.library import Library
@@ -30,7 +40,9 @@ LOWERINGS: Mapping[type, Lowering] = {
     **fill.LOWERINGS,
     **ANCHORS,
     Fused: fused_lowering(ANCHORS),
+    **loss.LOWERINGS,
     **moments.LOWERINGS,
+    **softmax.LOWERINGS,
     **reduce.LOWERINGS,
     **pool.LOWERINGS,
     **shape.LOWERINGS,
