@@ -7,7 +7,16 @@ from collections.abc import Mapping
 from minigraph.backend import Algorithm, Program, Refused, Supported, row_major
 from minigraph.backends.llvm import target as targets
 from minigraph.backends.llvm.call import Context, Lowering
-from minigraph.backends.llvm.kernels import elementwise, fill, pool, shape
+from minigraph.backends.llvm.kernels import (
+    axis_map,
+    elementwise,
+    fill,
+    indexing,
+    pool,
+    shape,
+    unfold,
+    unpool,
+)
 from minigraph.backends.llvm.library import Library
 from minigraph.backends.llvm.object_cache import ObjectCache, cache_folder
 from minigraph.backends.llvm.runner import LlvmRunner
@@ -19,10 +28,14 @@ from minigraph.ir.spec import DType, TensorSpec
 from minigraph.ops.fused import Body
 
 LOWERINGS: Mapping[type, Lowering] = {
+    **axis_map.LOWERINGS,
     **elementwise.LOWERINGS,
     **fill.LOWERINGS,
+    **indexing.LOWERINGS,
     **pool.LOWERINGS,
     **shape.LOWERINGS,
+    **unfold.LOWERINGS,
+    **unpool.LOWERINGS,
 }
 """Every op with a kernel."""
 

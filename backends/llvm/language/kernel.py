@@ -328,7 +328,7 @@ class Kernel:
         """
         with self.when(condition):
             one = ir.Constant(_I64, 1)
-            self.builder.store_atomic(one, self._refusal_flag, ordering="monotonic", align=8)
+            self.builder.atomic_rmw("xchg", self._refusal_flag, one, "monotonic")
             self.builder.atomic_rmw("umin", self._refused_position, position.ir, "monotonic")
 
     def bool(self, value: bool) -> Value:
