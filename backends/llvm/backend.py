@@ -20,6 +20,11 @@ from minigraph.backends.llvm.convolution.winograd import winograd_calls, winogra
 )
 from minigraph.backends.llvm.kernels.fused import can_fuse, fused_lowering
 from minigraph.backends.llvm.language.code import version
+    axis_map,
+    indexing,
+    median,
+    unfold,
+    unpool,
 from minigraph.backends.llvm.library import Library
 from minigraph.backends.llvm.memory_order import axis_order
 from minigraph.backends.llvm.object_cache import ObjectCache, cache_folder
@@ -44,8 +49,13 @@ LOWERINGS: Mapping[type, Lowering] = {
     **moments.LOWERINGS,
     **softmax.LOWERINGS,
     **reduce.LOWERINGS,
+    **axis_map.LOWERINGS,
+    **indexing.LOWERINGS,
+    **median.LOWERINGS,
     **pool.LOWERINGS,
     **shape.LOWERINGS,
+    **unfold.LOWERINGS,
+    **unpool.LOWERINGS,
 }
 """Every op with a kernel."""
 

@@ -25,6 +25,12 @@ def row_major_strides(shape: Sequence[int]) -> Strides:
     return dense_strides(spec, row_major(spec))
 
 
+def without_gaps(place: Place) -> Strides:
+    """Strides for the same order of axes in memory, elements side by side."""
+    order = sorted(range(place.spec.ndim), key=lambda axis: -place.strides[axis])
+    return dense_strides(place.spec, tuple(order))
+
+
 def broadcast_strides(place: Place, shape: Sequence[int]) -> Strides:
     """An operand's strides under the shape that it is broadcast to: 0 where it is repeated."""
     missing = len(shape) - place.spec.ndim

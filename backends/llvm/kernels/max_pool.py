@@ -48,7 +48,7 @@ class MaxPool(KernelCode):
     def emit(self, k: Kernel) -> None:
         n, height, width, channels, *strides = k.sizes
         x = k.view(k.pointers[2], self.dtype, strides[0])
-        results = _results(k, self.dtype, self.positions, strides[2:], self.adjacent)
+        results = result_views(k, self.dtype, self.positions, strides[2:], self.adjacent)
         rows, columns = tables(k, 2)
         lanes = k.lanes(self.dtype) if self.adjacent else 1
         with pieces_of(k, [n], height) as ((image,), i), k.loop(0, width) as j:
@@ -109,7 +109,7 @@ class WholeMaxPool(KernelCode):
         n, height, width, channels, *strides = k.sizes
         image_step, channel_step, window_down, window_across, down, across = strides[:6]
         x = k.view(k.pointers[0], self.dtype, image_step, window_down, window_across)
-        results = _results(k, self.dtype, self.positions, strides[6:], self.adjacent)
+        results = result_views(k, self.dtype, self.positions, strides[6:], self.adjacent)
         lanes = k.lanes(self.dtype) if self.adjacent else 1
         places = [down * row + across * column for row, column in _places(self.kernel)]
         with pieces_of(k, [n], height) as ((image,), i), k.loop(0, width) as j:
@@ -151,7 +151,7 @@ def _larger(best: Value, where: Value, value: Value, number: Value) -> list[Valu
     return [taken.select(value, best), taken.select(number, where)]
 
 
-def _results(
+def result_views(
     k: Kernel, dtype: DType, positions: DType | None, strides: Sequence[Value], adjacent: bool
 ) -> list[View]:
     """The last pointers: y, and positions where they are wanted."""

@@ -1,0 +1,306 @@
+"""Kernels that choose elements by indices of another tensor, and that add to chosen ones.
+
+Indices are checked first, by a kernel of their own: it refuses the first (in logical order) that is
+outside of its axis. The kernels after it clamp what they read, so that nothing beyond a tensor is
+touched in a call that is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from minigraph.backend import Slot, Strides
+from minigraph.backends.llvm.call import Call
+from minigraph.backends.llvm.kernels.iteration import (
+    collapse,
+    decode,
+    product,
+    row_major_strides,
+)
+from minigraph.backends.llvm.kernels.taps import PIECES
+from minigraph.backends.llvm.language.code import KernelCode
+from minigraph.backends.llvm.language.kernel import Kernel
+from minigraph.backends.llvm.language.types import INDEX
+from minigraph.backends.llvm.language.value import Value
+from minigraph.backends.llvm.language.view import View
+from minigraph.ir.spec import DType
+
+_SHORT = 8  # vectors: a piece of a line has as many
+
+
+@dataclass(frozen=True)
+class CheckIndices(KernelCode):
+    """Refuse indices outside of [lowest, count).
+
+    Arguments: indices; lowest, count; sizes of the axes; strides of the indices; steps of the
+    position that a refusal tells.
+    """
+
+    dtype: DType
+    axes: int
+
+    pointers = 1
+
+    @property
+    def sizes(self) -> int:
+        return 2 + 3 * self.axes
+
+    def emit(self, k: Kernel) -> None:
+        lowest, count, *rest = k.sizes
+        n = self.axes
+        sizes, strides, steps = rest[:n], rest[n : 2 * n], rest[2 * n :]
+        indices = k.view(k.pointers[0], self.dtype, *strides)
+        with k.parallel(product(sizes)) as item:
+            at = decode(item, sizes)
+            index = indices.load(*at).to(INDEX)
+            position = k.index(0)
+            for i, step in zip(at, steps, strict=True):
+                position = position + i * step
+            k.refuse((index < lowest) | (index >= count), position)
+
+
+def check_calls(indices: Slot, lowest: int, count: int) -> list[Call]:
+    """Refuse the indices outside of [lowest, count)."""
+    shape = indices.spec.shape
+    if 0 in shape:
+        return []
+    space = collapse(shape, [row_major_strides(shape), indices.strides])
+    positions, strides = space.strides
+    code = CheckIndices(indices.spec.dtype, len(space.sizes))
+    sizes = (lowest, count, *space.sizes, *strides, *positions)
+    return [Call(code, (indices,), (), sizes)]
+
+
+@dataclass(frozen=True, slots=True)
+class IndexedAxis:
+    """The axis that indices are of, or the two axes of an image that they count through."""
+
+    count: int
+    step: int  # in memory
+    width: int = 1  # of a row, where there are two axes
+    row_step: int = 0
+
+    @classmethod
+    def of(cls, slot: Slot, axis: int) -> IndexedAxis:
+        return cls(slot.spec.shape[axis], slot.strides[axis])
+
+    @classmethod
+    def of_plane(cls, slot: Slot) -> IndexedAxis:
+        """Height and width of (N,C,H,W)."""
+        (height, width), (row, pixel) = slot.spec.shape[2:], slot.strides[2:]
+        if row == width * pixel:
+            return cls(height * width, pixel)
+        return cls(height * width, pixel, width, row)
+
+    @property
+    def has_rows(self) -> bool:
+        return self.row_step != 0
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """As kernels take them."""
+        return (self.count, self.step, self.width, self.row_step)
+
+
+def _place(k: Kernel, index: Value, axis: Sequence[Value], has_rows: bool) -> Value:
+    """How far in memory an index leads; one outside of the axis leads to some place within."""
+    count, step, width, row_step = axis
+    wide = index.to(INDEX)
+    wrapped = (wide < 0).select(wide + count, wide)
+    position = k.minimum(k.maximum(wrapped, 0), count - 1)
+    if has_rows:
+        return position // width * row_step + position % width * step
+    return position * step
+
+
+@dataclass(frozen=True)
+class Take(KernelCode):
+    """y = x at the indices' places along one axis; all other axes are those of y.
+
+    Arguments: x, indices; y; the four sizes of the indexed axis; sizes of the axes of y; strides
+    of x along these (0 where it does not move), of the indices, of y.
+    """
+
+    dtype: DType
+    indices: DType
+    axes: int
+    has_rows: bool  # the indexed axis
+    in_vectors: bool  # one index for all of the innermost axis, adjacent in x and y
+
+    pointers = 3
+
+    @property
+    def sizes(self) -> int:
+        return 4 + 4 * self.axes
+
+    def emit(self, k: Kernel) -> None:
+        n, axis, rest = self.axes, k.sizes[:4], k.sizes[4:]
+        sizes = rest[:n]
+        dtypes = (self.dtype, self.indices, self.dtype)
+        x, indices, y = (
+            k.view(pointer, kind, *rest[n * (i + 1) : n * (i + 2)])
+            for i, (pointer, kind) in enumerate(zip(k.pointers, dtypes, strict=True))
+        )
+        lanes = k.lanes(self.dtype) if self.in_vectors else 1
+        with shared_lines(k, sizes, lanes) as (outer, first, last):
+            x, indices, y = (v.at(*outer).strided(v.strides[-1]) for v in (x, indices, y))
+            if self.in_vectors:
+                place = _place(k, indices.load(), axis, self.has_rows)
+                _copy_line(k, x.strided(1).at(place + first), y.strided(1).at(first), last - first)
+                return
+            with k.loop(first, last) as i:
+                place = _place(k, indices.load(i), axis, self.has_rows)
+                y.store(x.at(i).strided(1).load(place), i)
+
+
+@contextmanager
+def shared_lines(
+    k: Kernel, sizes: Sequence[Value], lanes: int
+) -> Iterator[tuple[list[Value], Value, Value]]:
+    """(indices of the outer axes, start, stop along the innermost axis), shared by the threads.
+
+    The innermost axis is cut into pieces of whole vectors, where it is long.
+    """
+    *outer, length = sizes
+    vectors = (length + (lanes - 1)) // lanes
+    pieces = k.minimum(k.maximum(vectors // _SHORT, 1), PIECES)
+    with k.parallel(product([*outer, pieces])) as item:
+        indices, piece = decode(item // pieces, outer), item % pieces
+        first = vectors * piece // pieces * lanes
+        last = k.minimum(vectors * (piece + 1) // pieces * lanes, length)
+        with k.when(first < last):
+            yield indices, first, last
+
+
+def _copy_line(k: Kernel, source: View, target: View, length: Value) -> None:
+    lanes = k.lanes(source.dtype)
+
+    def body(i: Value, mask: Value | None) -> None:
+        target.store(source.load(i, lanes=lanes, mask=mask), i, mask=mask)
+
+    k.vectors(length, lanes, body)
+
+
+def take_calls(
+    x: Slot, x_strides: Strides, axis: IndexedAxis, indices: Slot, i_strides: Strides, y: Slot
+) -> list[Call]:
+    """Elements of x along an axis; the strides are along the axes of y, 0 where nothing moves."""
+    if y.spec.size == 0 or axis.count == 0:
+        return []
+    space = collapse(y.spec.shape, [x_strides, i_strides, y.strides])
+    along_x, along_i, along_y = space.strides
+    in_vectors = along_i[-1] == 0 and along_x[-1] == along_y[-1] == 1
+    dtype = DType.UINT8 if y.spec.dtype is DType.BOOL else y.spec.dtype
+    code = Take(dtype, indices.spec.dtype, len(space.sizes), axis.has_rows, in_vectors)
+    sizes = (*axis.sizes, *space.sizes, *along_x, *along_i, *along_y)
+    return [Call(code, (x, indices), (y,), sizes)]
+
+
+@dataclass(frozen=True)
+class AddAt(KernelCode):
+    """y += updates at the indices' places along one axis, one after the other.
+
+    Every line of the shared axes is one thread's, which goes through the ordered axes row by row.
+    Arguments: indices, updates; y; the four sizes of the indexed axis; sizes of the shared axes,
+    then of the ordered axes; strides of the indices and of the updates along all of them, of y
+    along the shared ones.
+    """
+
+    dtype: DType  # of y
+    updates: DType
+    indices: DType
+    shared: int
+    ordered: int
+    has_rows: bool  # the indexed axis
+    in_vectors: bool  # one index for all of the innermost shared axis, adjacent elsewhere
+
+    pointers = 3
+
+    @property
+    def sizes(self) -> int:
+        return 4 + 3 * (self.shared + self.ordered) + self.shared
+
+    def emit(self, k: Kernel) -> None:
+        axis, rest, n = k.sizes[:4], k.sizes[4:], self.shared + self.ordered
+        sizes, last_axis = rest[:n], self.shared - 1
+        indices = k.view(k.pointers[0], self.indices, *rest[n : 2 * n])
+        updates = k.view(k.pointers[1], self.updates, *rest[2 * n : 3 * n])
+        y = k.view(k.pointers[2], self.dtype, *rest[3 * n :])
+        lanes = k.lanes(self.dtype) if self.in_vectors else 1
+        with shared_lines(k, sizes[: self.shared], lanes) as (outer, first, last):
+            line = y.at(*outer, first).strided(1 if self.in_vectors else y.strides[last_axis])
+            with nested(k, sizes[self.shared :]) as order:
+                index = indices.at(*outer, first, *order).strided(indices.strides[last_axis])
+                update = updates.at(*outer, first, *order)
+                update = update.strided(1 if self.in_vectors else updates.strides[last_axis])
+                if self.in_vectors:
+                    place = _place(k, index.load(), axis, self.has_rows)
+                    _add_line(k, update, line.at(place), last - first)
+                else:
+                    with k.loop(0, last - first) as i:
+                        place = _place(k, index.load(i), axis, self.has_rows)
+                        target = line.at(i).strided(1)
+                        target.store(target.load(place) + update.load(i).to(y.type), place)
+
+
+@contextmanager
+def nested(k: Kernel, sizes: Sequence[Value]) -> Iterator[list[Value]]:
+    """One loop within the other, an index for each."""
+    if not sizes:
+        yield []
+        return
+    with k.loop(0, sizes[0]) as i, nested(k, sizes[1:]) as inner:
+        yield [i, *inner]
+
+
+def _add_line(k: Kernel, source: View, target: View, length: Value) -> None:
+    lanes = k.lanes(target.dtype)
+
+    def body(i: Value, mask: Value | None) -> None:
+        added = source.load(i, lanes=lanes, mask=mask)
+        target.store(target.load(i, lanes=lanes, mask=mask) + added, i, mask=mask)
+
+    k.vectors(length, lanes, body)
+
+
+@dataclass(frozen=True, slots=True)
+class Moves:
+    """An operand's strides: along the axes of y but the indexed one, and along those in order."""
+
+    slot: Slot
+    shared: Strides
+    ordered: Strides
+
+
+def add_calls(
+    y: Slot,
+    others: Sequence[int],
+    axis: IndexedAxis,
+    indices: Moves,
+    updates: Moves,
+    ordered: Sequence[int],
+) -> list[Call]:
+    """Add updates to y, whose other axes are ``others``, in the order of axes of these sizes."""
+    if updates.slot.spec.size == 0 or y.spec.size == 0:
+        return []
+    space = collapse(
+        [y.spec.shape[a] for a in others],
+        [indices.shared, updates.shared, tuple(y.strides[a] for a in others)],
+    )
+    along_i, along_u, along_y = space.strides
+    code = AddAt(
+        y.spec.dtype,
+        updates.slot.spec.dtype,
+        indices.slot.spec.dtype,
+        len(space.sizes),
+        len(ordered),
+        axis.has_rows,
+        in_vectors=along_i[-1] == 0 and along_u[-1] == along_y[-1] == 1,
+    )
+    sizes = (
+        *(*axis.sizes, *space.sizes, *ordered),
+        *(*along_i, *indices.ordered, *along_u, *updates.ordered, *along_y),
+    )
+    return [Call(code, (indices.slot, updates.slot), (y,), sizes)]
