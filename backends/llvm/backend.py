@@ -2,29 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from minigraph.backend import Algorithm, Program, Refused, Supported
 from minigraph.backends.llvm import target as targets
-from minigraph.backends.llvm.call import Context, Lowering
-from minigraph.backends.llvm.kernels import conv, elementwise, fill, moments, pool, reduce, shape
-from minigraph.backends.llvm.convolution.winograd import winograd_calls, winograd_candidates
-    elementwise,
-    fill,
-    loss,
-    moments,
-    pool,
-    reduce,
-    shape,
-    softmax,
-)
-from minigraph.backends.llvm.kernels.fused import can_fuse, fused_lowering
+from minigraph.backends.llvm.call import Context
+from minigraph.backends.llvm.kernels.fused import can_fuse
+from minigraph.backends.llvm.kernels.table import ANCHORS, LOWERINGS
 from minigraph.backends.llvm.language.code import version
-    axis_map,
-    indexing,
-    median,
-    unfold,
-    unpool,
 from minigraph.backends.llvm.library import Library
 from minigraph.backends.llvm.memory_order import axis_order
 from minigraph.backends.llvm.object_cache import ObjectCache, cache_folder
@@ -34,30 +17,7 @@ from minigraph.host_store import HostStore
 from minigraph.ir.constant import Constant
 from minigraph.ir.op import Op
 from minigraph.ir.spec import DType, TensorSpec
-from minigraph.ops.fused import Body, Fused
-
-ANCHORS: Mapping[type, Lowering] = {**conv.ANCHORS}
-"""Ops that can finish their results by an epilogue before they store them."""
-
-LOWERINGS: Mapping[type, Lowering] = {
-    **conv.LOWERINGS,
-    **elementwise.LOWERINGS,
-    **fill.LOWERINGS,
-    **ANCHORS,
-    Fused: fused_lowering(ANCHORS),
-    **loss.LOWERINGS,
-    **moments.LOWERINGS,
-    **softmax.LOWERINGS,
-    **reduce.LOWERINGS,
-    **axis_map.LOWERINGS,
-    **indexing.LOWERINGS,
-    **median.LOWERINGS,
-    **pool.LOWERINGS,
-    **shape.LOWERINGS,
-    **unfold.LOWERINGS,
-    **unpool.LOWERINGS,
-}
-"""Every op with a kernel."""
+from minigraph.ops.fused import Body
 
 
 class LlvmBackend:

@@ -11,11 +11,12 @@ from minigraph.backends.llvm.convolution import direct
 from minigraph.backends.llvm.convolution.method import Method, problem_of
 from minigraph.backends.llvm.convolution.winograd import winograd_calls, winograd_candidates
 from minigraph.ir.spec import TensorSpec
-from minigraph.ops.conv import Conv2d, ConvTranspose2d
+from minigraph.ops.conv import Conv2d, Conv2dGradWeight, ConvTranspose2d
 
 CANDIDATES: Mapping[type, tuple[Method, ...]] = {
     Conv2d: (direct.DIRECT,),
     ConvTranspose2d: (direct.DIRECT,),
+    Conv2dGradWeight: (),
 }
 """Every method by op. The compiler takes the quickest whose error and workspace it allows."""
 
@@ -26,7 +27,7 @@ def _lowering(methods: Sequence[Method]) -> Lowering:
     def candidates(
         op: Any, inputs: tuple[TensorSpec, ...], context: Context
     ) -> tuple[Algorithm, ...] | Refused:
-        problem = problem_of(op, inputs)
+        problem = problem_of(op, inputs) if methods else None
         offers = (method.algorithm(method.name, problem, context) for method in methods)
         found = tuple(offer for offer in offers if offer is not None)
         return (*found, *winograd_candidates(op, inputs, context))

@@ -343,15 +343,7 @@ class Kernel:
         """
         with self.when(condition):
             one = ir.Constant(_I64, 1)
-<<<<<<< HEAD
-<<<<<<< HEAD
             self.builder.atomic_rmw("xchg", self._refusal_flag, one, "monotonic")
-=======
-            self.builder.atomic_rmw("or", self._refusal_flag, one, "monotonic")
->>>>>>> w-maths
-=======
-            self.builder.atomic_rmw("xchg", self._refusal_flag, one, "monotonic")
->>>>>>> w-shapes
             self.builder.atomic_rmw("umin", self._refused_position, position.ir, "monotonic")
 
     def bool(self, value: bool) -> Value:

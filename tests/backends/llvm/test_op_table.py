@@ -10,7 +10,7 @@ from test_ops import ROWS, assert_close, rows
 pytest.importorskip("llvmlite")
 
 from minigraph.backends.llvm import LlvmBackend
-from minigraph.backends.llvm.backend import LOWERINGS
+from minigraph.backends.llvm.kernels.table import LOWERINGS
 from minigraph.backends.llvm.target import host
 from minigraph.ops import ALL_OPS
 
