@@ -46,6 +46,10 @@ class Library:
         """Where a loaded kernel starts."""
         return self._addresses[code]
 
+    def __len__(self) -> int:
+        """How many kernels can be called."""
+        return len(self._addresses)
+
     def _compile(self, codes: list[KernelCode]) -> list[bytes]:
         """Writing assembly holds the interpreter lock, LLVM does not: the two overlap."""
         self.compiled += len(codes)

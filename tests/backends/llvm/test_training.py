@@ -1,0 +1,122 @@
+"""Training on the LLVM backend stays as close to float64 as training on NumPy does."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+pytest.importorskip("llvmlite")
+
+import minigraph as mg
+from minigraph.models.unet import unet
+
+STEPS, SEEDS = 20, range(5)
+
+
+def classifier(image):
+    """LeNet's form, without dropout."""
+    x = mg.max_pool2d(mg.relu(mg.conv2d(image, 16, 3, padding="same", name="conv1")), 2)
+    x = mg.max_pool2d(mg.relu(mg.conv2d(x, 32, 3, padding="same", name="conv2")), 2)
+    x = mg.relu(mg.dense(mg.flatten(x), 48, name="dense1"))
+    return mg.dense(x, 10, name="dense2")
+
+
+NETWORKS: dict[str, tuple[Callable, tuple[int, ...], tuple[int, ...], int]] = {
+    "unet": (functools.partial(unet, classes=3, base=16, depth=2), (2, 3, 32, 36), (2, 32, 36), 3),
+    "unet-batch-norm": (
+        functools.partial(unet, classes=3, base=16, depth=2, batch_norm=True),
+        (2, 3, 32, 36), (2, 32, 36), 3,
+    ),
+    "classifier": (classifier, (16, 1, 16, 16), (16,), 10),
+}  # fmt: skip
+
+
+def batches(network: str, seed: int) -> list[dict[str, np.ndarray]]:
+    """Random images with a pattern that can be learned; of pixel labels, some are void."""
+    _, image_shape, label_shape, classes = NETWORKS[network]
+    rng = np.random.default_rng(seed)
+    found = []
+    for _ in range(STEPS):
+        label = rng.integers(0, classes, label_shape)
+        image = rng.standard_normal(image_shape).astype(np.float32)
+        image[:, 0] += label if label.ndim == 3 else label[:, None, None] / classes
+        if label.ndim == 3:
+            label[rng.random(label_shape) < 0.1] = 255
+        found.append({"image": image, "label": label.astype(np.int32)})
+    return found
+
+
+def losses(network: str, backend: str, dtype: str, seed: int) -> np.ndarray:
+    model, image, label, _ = NETWORKS[network]
+
+    def loss(image, label):
+        return {"loss": mg.softmax_cross_entropy(model(image), label)}
+
+    specs = {"image": (image, dtype), "label": (label, "int32")}
+    optimizer = mg.Momentum(0.02, 0.9)
+    step = mg.compile(loss, specs, optimizer=optimizer, backend=backend, threads=2, seed=seed)
+    if dtype == "float64":  # from weights that float32 holds
+        start = mg.compile(
+            loss, {**specs, "image": (image, "float32")}, optimizer=optimizer, backend="numpy",
+            seed=seed,
+        )  # fmt: skip
+        for name in start.state:
+            step.state[name] = start.state[name]
+    return np.array([step(**batch)["loss"] for batch in batches(network, seed)])
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_drift_is_at_most_three_times_that_of_numpy(network):
+    drifts = {"numpy": [], "llvm": []}
+    for seed in SEEDS:
+        exact = losses(network, "numpy", "float64", seed)
+        for backend, found in drifts.items():
+            found.append(np.abs(losses(network, backend, "float32", seed) - exact).max())
+    assert max(drifts["llvm"]) <= 3 * max(drifts["numpy"])
+    assert max(drifts["llvm"]) > 0
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_float64_training_equals_numpys(network):
+    expected = losses(network, "numpy", "float64", 0)
+    np.testing.assert_allclose(losses(network, "llvm", "float64", 0), expected, rtol=1e-8)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_the_same_bits_at_any_number_of_threads(network):
+    model, image, label, _ = NETWORKS[network]
+
+    def loss(image, label):
+        return {"loss": mg.softmax_cross_entropy(model(image), label)}
+
+    states = []
+    for threads in (1, 2, 5):
+        specs = {"image": (image, "float32"), "label": (label, "int32")}
+        step = mg.compile(
+            loss, specs, optimizer=mg.Adam(1e-3), backend="llvm", threads=threads, seed=0
+        )
+        for batch in batches(network, 0)[:4]:
+            step(**batch)
+        states.append({name: step.state[name] for name in step.state})
+    for other in states[1:]:
+        for name, array in states[0].items():
+            np.testing.assert_array_equal(other[name], array)
+
+
+def test_a_short_last_batch_compiles_nothing():
+    model, image, label, _ = NETWORKS["unet"]
+
+    def loss(image, label):
+        return {"loss": mg.softmax_cross_entropy(model(image), label)}
+
+    specs = {"image": (image, "float32"), "label": (label, "int32")}
+    step = mg.compile(loss, specs, optimizer=mg.Momentum(0.1), backend="llvm")
+    batch = batches("unet", 0)[0]
+    step(**batch)
+    library = step.backend.library
+    known = len(library)
+    step(**{name: array[:1] for name, array in batch.items()})
+    assert len(library) == known
