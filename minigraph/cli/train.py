@@ -26,6 +26,7 @@ from minigraph.cli.setup import (
     make_schedule,
     training_size,
 )
+from minigraph.cli.weights import find_weights, start_from
 from minigraph.data import Dataset
 from minigraph.training import (
     Callback,
@@ -172,6 +173,11 @@ def train(
         typer.Option("--batch-norm/--no-batch-norm", help="Normalise each convolution.",
                      rich_help_panel=_LEARNING),
     ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(help="Start from a .safetensors or .npz file as of torchvision, or from a "
+                     "run.", rich_help_panel=_LEARNING),
+    ] = None,
     checkpoint_every: Annotated[
         int | None,
         typer.Option(min=1, help="Steps between checkpoints, beside those of epochs.",
@@ -206,6 +212,8 @@ def train(
       minigraph train unet --data camvid --random-crop 176x240 --base 16 --depth 4 --flip
       --batch-size 4 --epochs 10
 
+      minigraph train fcn16s --data camvid --weights runs/fcn32s-camvid
+
       minigraph train --resume runs/unet-camvid
 
       minigraph train --config runs/unet-camvid/settings.json --seed 1
@@ -222,6 +230,8 @@ def train(
     else:
         if "data" in given and Path(given["data"]).is_dir():
             given["data"] = str(Path(given["data"]).resolve())  # to go on from any folder
+        if "weights" in given:
+            given["weights"] = str(Path(given["weights"]).resolve())
         _run(settings_from(name, config, given), runs, None, console)
 
 
@@ -249,6 +259,7 @@ def _resume(
 
 def _run(settings: Settings, runs: Path, resumed: Path | None, console: Console) -> None:
     check_settings(settings)
+    start = None if resumed is not None else find_weights(settings)
     console.print(f"reading {settings.data} ...")
     training, validation = make_datasets(settings)
     _check(settings, training)
@@ -266,6 +277,8 @@ def _run(settings: Settings, runs: Path, resumed: Path | None, console: Console)
         seed=settings.seed, backend=settings.backend, threads=settings.threads,
     )  # fmt: skip
     _announce(settings, step, training, validation, console)
+    if start is not None:
+        console.print(str(start_from(start, step.state, settings)))
     card = card_of(training, size)
     if resumed is not None:
         folder = RunFolder(resumed, card, settings.to_json())
