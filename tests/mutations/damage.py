@@ -148,50 +148,83 @@ def damage_onnx(data: bytes, generator: np.random.Generator) -> bytes:
 
 
 def _damage_model(model, generator: np.random.Generator) -> None:
-    from onnx import TensorProto
-
     graph = model.graph
-    node = graph.node[generator.integers(len(graph.node))]
-    other = graph.node[generator.integers(len(graph.node))]
-    tensor = graph.initializer[generator.integers(len(graph.initializer))]
     extreme = int(generator.choice(np.array(EXTREMES)))
-    match int(generator.integers(11)):
-        case 0 if node.attribute:
-            attribute = node.attribute[generator.integers(len(node.attribute))]
-            if attribute.ints:
-                attribute.ints[generator.integers(len(attribute.ints))] = extreme
-            else:
-                attribute.i = extreme
-        case 1:
-            node.op_type = other.op_type
-        case 2 if node.input and other.output:
-            node.input[generator.integers(len(node.input))] = other.output[0]
-        case 3 if tensor.dims:
-            tensor.dims[generator.integers(len(tensor.dims))] = extreme
-        case 4:
-            tensor.data_type = int(generator.integers(30))
-        case 5 if tensor.data_type == TensorProto.INT64 and tensor.raw_data:
-            size = len(tensor.raw_data) // 8
-            tensor.raw_data = np.full(size, extreme, np.int64).tobytes()
-        case 6:
-            dims = graph.input[0].type.tensor_type.shape.dim
-            dims[generator.integers(len(dims))].dim_value = extreme
-        case 7 if node.attribute:
-            attribute = node.attribute[generator.integers(len(node.attribute))]
-            attribute.type = int(generator.integers(15))
-        case 8:  # weights in a file, here or outside of the folder
-            tensor.data_location = TensorProto.EXTERNAL
-            path = str(
-                generator.choice(["/etc/passwd", "../w", "model.onnx", "w", "", "/dev/zero"])
-            )
-            for key, value in (("location", path), ("offset", "0"), ("length", str(extreme))):
-                tensor.external_data.add(key=key, value=value)
-        case 9:  # a function that calls itself, or that is never called
+    match int(generator.integers(6)):
+        case 0 | 1:
+            _damage_node(_one(graph.node, generator), graph, extreme, generator)
+        case 2 if graph.initializer:
+            _damage_tensor(_one(graph.initializer, generator), extreme, generator)
+        case 3 if graph.input:
+            _damage_declared(_one(graph.input, generator).type.tensor_type, extreme, generator)
+        case 4:  # a function that calls itself, or that is never called
             made = model.functions.add(name="Again", domain="mine", output=["y"])
             made.opset_import.add(domain="mine", version=1)
             made.node.add(op_type="Again", domain="mine", output=["y"])
             model.opset_import.add(domain="mine", version=1)
             if generator.random() < 0.5:
+                node = _one(graph.node, generator)
                 node.op_type, node.domain = "Again", "mine"
         case _:
             model.opset_import[0].version = int(generator.integers(-2, 40))
+
+
+def _one(items, generator: np.random.Generator):
+    return items[int(generator.integers(len(items)))]
+
+
+def _damage_node(node, graph, extreme: int, generator: np.random.Generator) -> None:
+    other = _one(graph.node, generator)
+    match int(generator.integers(8)):
+        case 0 | 1 if node.attribute:
+            attribute = _one(node.attribute, generator)
+            if attribute.ints:
+                attribute.ints[int(generator.integers(len(attribute.ints)))] = extreme
+            else:
+                attribute.i = extreme
+        case 2 if node.attribute:
+            _one(node.attribute, generator).type = int(generator.integers(15))
+        case 3 if node.attribute:
+            del node.attribute[int(generator.integers(len(node.attribute)))]
+        case 4:
+            node.op_type = other.op_type
+        case 5 if node.input:
+            names = [*other.output, *node.input, "", "nobody"]
+            node.input[int(generator.integers(len(node.input)))] = _one(names, generator)
+        case 6 if node.input:
+            del node.input[int(generator.integers(len(node.input)))]
+        case 7 if node.output:
+            del node.output[-1]
+
+
+def _damage_tensor(tensor, extreme: int, generator: np.random.Generator) -> None:
+    from onnx import TensorProto
+
+    match int(generator.integers(4)):
+        case 0 if tensor.dims:
+            tensor.dims[int(generator.integers(len(tensor.dims)))] = extreme
+        case 1:
+            tensor.data_type = int(generator.integers(30))
+        case 2 if tensor.data_type == TensorProto.INT64 and tensor.raw_data:
+            size = len(tensor.raw_data) // 8
+            tensor.raw_data = np.full(size, extreme, np.int64).tobytes()
+        case _:  # weights in a file, here or outside of the folder
+            tensor.data_location = TensorProto.EXTERNAL
+            places = ["/etc/passwd", "../w", "model.onnx", "w", "", "/dev/zero"]
+            for key, value in (("location", _one(places, generator)), ("length", str(extreme))):
+                tensor.external_data.add(key=key, value=value)
+
+
+def _damage_declared(declared, extreme: int, generator: np.random.Generator) -> None:
+    """The dtype, rank and sizes of an input."""
+    dims = declared.shape.dim
+    match int(generator.integers(4)):
+        case 0:
+            declared.elem_type = int(generator.choice([1, 2, 6, 7, 9, 10, 11, 16, 3, 99]))
+        case 1:
+            dims.add(dim_value=int(generator.integers(4)))
+        case 2 if dims:
+            del dims[0]
+        case _ if dims:
+            small = int(generator.integers(6))
+            _one(dims, generator).dim_value = extreme if generator.random() < 0.5 else small

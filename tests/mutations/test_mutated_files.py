@@ -20,7 +20,7 @@ needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="limits memory 
 
 def outcomes(kind: str, count: int, seed: int) -> dict[str, int]:
     """How many of the files loaded, and how many ended in which error. None may go wrong."""
-    if kind == "onnx" and find_spec("onnx") is None:
+    if kind.startswith("onnx") and find_spec("onnx") is None:
         pytest.skip("needs onnx: pip install 'minigraph[onnx]'")
     command = [sys.executable, str(WORKER), kind, str(count), str(seed)]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=600)
@@ -49,7 +49,7 @@ def test_damaged_files_load_or_give_one_clear_error(kind: str, errors: set[str])
 @needs_linux
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2, 3])
-@pytest.mark.parametrize(("kind", "errors"), KINDS)
+@pytest.mark.parametrize(("kind", "errors"), [*KINDS, ("onnx-nodes", KINDS[0][1])])
 def test_thousands_of_damaged_files(kind: str, errors: set[str], seed: int) -> None:
     got = outcomes(kind, 2000, seed)
     assert got["loaded"] > 20 and sum(got[error] for error in errors) > 1000

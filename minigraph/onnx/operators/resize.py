@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from minigraph.ir.errors import LoadError
 from minigraph.ir.tensor import Tensor
 from minigraph.onnx.node import Converter, Node
+from minigraph.ops.broadcast import normalise_axes
 from minigraph.ops.resize import COORDINATES, ROUNDINGS, ResizeAxis
 
 _MODES = {"nearest": "nearest", "linear": "bilinear"}
@@ -18,8 +19,8 @@ def _resize(node: Node) -> Tensor:
     if node.opset < 11:  # scales alone; what Upsample was
         return _scaled(node, x, _scales(node, 1), "asymmetric", "floor")
     axes = node.integers("axes", list(range(x.ndim)))
-    if sorted({axis % max(x.ndim, 1) for axis in axes}) != sorted(a % x.ndim for a in axes):
-        raise LoadError(f"Expected different axes of {x.spec}, got {axes}")
+    normalise_axes(axes, x.ndim)  # raises for axes that are none, or twice the same
+    axes = [axis % x.ndim for axis in axes]
     coordinates = node.text("coordinate_transformation_mode", "half_pixel")
     rounding = node.text("nearest_mode", "round_prefer_floor")
     if node.has(3) and node.constant(3).size:
@@ -27,7 +28,7 @@ def _resize(node: Node) -> Tensor:
     scales = _scales(node, 2)
     if len(scales) != len(axes):
         raise LoadError(f"Expected {len(axes)} scales, got {len(scales)}")
-    by_axis = dict(zip((axis % x.ndim for axis in axes), scales, strict=True))
+    by_axis = dict(zip(axes, scales, strict=True))
     full = [by_axis.get(axis, 1.0) for axis in range(x.ndim)]
     return _scaled(node, x, full, coordinates, rounding)
 
@@ -45,9 +46,8 @@ def _sized(
         ratio = min(ratios) if policy == "not_larger" else max(ratios)
         sizes = [math.floor(ratio * x.shape[axis] + 0.5) for axis in axes]
     for axis, size in zip(axes, sizes, strict=True):
-        place = axis % x.ndim
-        if size != x.shape[place]:
-            op = ResizeAxis(place, size, None, _mode(node), coordinates, rounding)
+        if size != x.shape[axis]:
+            op = ResizeAxis(axis, size, None, _mode(node), coordinates, rounding)
             x = node.emit(op, x)
     return x
 
