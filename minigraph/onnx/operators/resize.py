@@ -40,6 +40,8 @@ def _sized(
     """To given sizes, or to the largest or smallest ones of the old proportions."""
     if len(sizes) != len(axes) or not all(0 < size < 2**31 for size in sizes):
         raise LoadError(f"Expected {len(axes)} sizes of one or more, got {list(sizes)}")
+    if not all(x.shape[axis] for axis in axes):
+        raise LoadError(f"Expected one element or more along the axes {list(axes)}, got {x.spec}")
     policy = node.text("keep_aspect_ratio_policy", "stretch")
     if policy != "stretch":
         ratios = [size / x.shape[axis] for size, axis in zip(sizes, axes, strict=True)]

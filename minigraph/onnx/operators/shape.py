@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -36,14 +36,21 @@ def _sized(shape: list[int]) -> tuple[int, ...]:
     return tuple(shape)
 
 
+def _int64(sizes: int | Sequence[int]) -> np.ndarray:
+    try:
+        return np.array(sizes, np.int64)
+    except OverflowError:
+        raise LoadError(f"Expected sizes that memory could hold, got {sizes}") from None
+
+
 def _shape(node: Node) -> np.ndarray:
     shape = shape_of(node.value(0))
     ends = node.integer("end", len(shape)) if "end" in node.attributes else None
-    return np.array(shape[slice(node.integer("start", 0), ends)], np.int64)
+    return _int64(shape[slice(node.integer("start", 0), ends)])
 
 
 def _size(node: Node) -> np.ndarray:
-    return np.array(math.prod(shape_of(node.value(0))), np.int64)
+    return _int64(math.prod(shape_of(node.value(0))))
 
 
 def _constant(node: Node) -> np.ndarray:
