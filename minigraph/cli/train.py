@@ -72,7 +72,9 @@ def train(
         typer.Option(help="Keep HEIGHTxWIDTH from the top left corner.", rich_help_panel=_DATA),
     ] = None,
     channels: Annotated[
-        int | None, typer.Option(min=1, max=3, help="1: grey, 3: RGB.", rich_help_panel=_DATA)
+        int | None,
+        typer.Option(metavar="N", min=1, max=3, help="1: grey, 3: RGB.",
+                     rich_help_panel=_DATA),
     ] = None,
     class_names: Annotated[
         list[str] | None,
@@ -81,16 +83,18 @@ def train(
     ] = None,
     void_label: Annotated[
         int | None,
-        typer.Option(min=0, max=255, help="The label that counts nowhere.", rich_help_panel=_DATA),
+        typer.Option(metavar="N", min=0, max=255, help="The label that counts nowhere.",
+                     rich_help_panel=_DATA),
     ] = None,
     held_out: Annotated[
         float | None,
-        typer.Option(help="Share to hold out of a set without a validation part.",
+        typer.Option(metavar="X", help="Share to hold out of a set without a validation part.",
                      rich_help_panel=_DATA),
     ] = None,
     prefetch: Annotated[
         int | None,
-        typer.Option(min=0, help="Batches made ahead in the background.", rich_help_panel=_DATA),
+        typer.Option(metavar="N", min=0, help="Batches made ahead in the background.",
+                     rich_help_panel=_DATA),
     ] = None,
     flip: Annotated[
         bool | None,
@@ -107,18 +111,24 @@ def train(
     ] = None,
     colour_jitter: Annotated[
         float | None,
-        typer.Option(min=0.0, max=1.0, help="Change brightness, contrast, saturation by up to it.",
+        typer.Option(metavar="X", min=0.0, max=1.0,
+                     help="Change brightness, contrast, saturation by up to it.",
                      rich_help_panel=_IMAGES),
     ] = None,
     epochs: Annotated[
         int | None,
-        typer.Option(min=1, help="Passes over the training set.", rich_help_panel=_LEARNING),
+        typer.Option(metavar="N", min=1, help="Passes over the training set.",
+                     rich_help_panel=_LEARNING),
     ] = None,
     batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Images a step.", rich_help_panel=_LEARNING)
+        int | None,
+        typer.Option(metavar="N", min=1, help="Images a step.",
+                     rich_help_panel=_LEARNING),
     ] = None,
     learning_rate: Annotated[
-        float | None, typer.Option(min=0.0, rich_help_panel=_LEARNING)
+        float | None,
+        typer.Option(metavar="X", min=0.0, help="Step size; with a schedule the largest one.",
+                     rich_help_panel=_LEARNING),
     ] = None,
     optimizer: Annotated[
         str | None,
@@ -130,20 +140,23 @@ def train(
     ] = None,
     warm_up: Annotated[
         int | None,
-        typer.Option(min=0, help="Steps in which the rate rises.", rich_help_panel=_LEARNING),
+        typer.Option(metavar="N", min=0, help="Steps in which the rate rises.",
+                     rich_help_panel=_LEARNING),
     ] = None,
     weight_decay: Annotated[
         float | None,
-        typer.Option(min=0.0, help="Of weights, not of biases and norms.",
+        typer.Option(metavar="X", min=0.0, help="Of weights, not of biases and norms.",
                      rich_help_panel=_LEARNING),
     ] = None,
     clip_norm: Annotated[
         float | None,
-        typer.Option(min=0.0, help="Limit of the gradient's norm.", rich_help_panel=_LEARNING),
+        typer.Option(metavar="X", min=0.0, help="Limit of the gradient's norm.",
+                     rich_help_panel=_LEARNING),
     ] = None,
     accumulate: Annotated[
         int | None,
-        typer.Option(min=1, help="Batches a change of the parameters.", rich_help_panel=_LEARNING),
+        typer.Option(metavar="N", min=1, help="Batches a change of the parameters.",
+                     rich_help_panel=_LEARNING),
     ] = None,
     class_weights: Annotated[
         str | None,
@@ -157,16 +170,18 @@ def train(
     ] = None,
     early_stopping: Annotated[
         int | None,
-        typer.Option(min=1, help="Stop after so many epochs without a better score.",
+        typer.Option(metavar="N", min=1, help="Stop after so many epochs without a better score.",
                      rich_help_panel=_LEARNING),
     ] = None,
     base: Annotated[
         int | None,
-        typer.Option(min=1, help="Channels of the first level.", rich_help_panel=_LEARNING),
+        typer.Option(metavar="N", min=1, help="Channels of the first level.",
+                     rich_help_panel=_LEARNING),
     ] = None,
     depth: Annotated[
         int | None,
-        typer.Option(min=1, help="U-Net: number of poolings.", rich_help_panel=_LEARNING),
+        typer.Option(metavar="N", min=1, help="U-Net: number of poolings.",
+                     rich_help_panel=_LEARNING),
     ] = None,
     batch_norm: Annotated[
         bool | None,
@@ -180,7 +195,7 @@ def train(
     ] = None,
     checkpoint_every: Annotated[
         int | None,
-        typer.Option(min=1, help="Steps between checkpoints, beside those of epochs.",
+        typer.Option(metavar="N", min=1, help="Steps between checkpoints, beside those of epochs.",
                      rich_help_panel=_RUN),
     ] = None,
     tensorboard: Annotated[
@@ -190,13 +205,16 @@ def train(
     ] = None,
     seed: Annotated[
         int | None,
-        typer.Option(min=0, help="Parameters, order, augmentation.", rich_help_panel=_RUN),
+        typer.Option(metavar="N", min=0, help="Parameters, order, augmentation.",
+                     rich_help_panel=_RUN),
     ] = None,
     backend: Annotated[
         str | None, typer.Option(help="numpy, or auto.", rich_help_panel=_RUN)
     ] = None,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads (default: all).", rich_help_panel=_RUN)
+        int | None,
+        typer.Option(metavar="N", min=1, help="CPU threads (default: all).",
+                     rich_help_panel=_RUN),
     ] = None,
 ) -> None:  # fmt: skip
     """Train a network and leave a run folder: settings, metrics, checkpoint, best model, pictures.

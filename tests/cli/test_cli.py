@@ -343,6 +343,17 @@ def test_inspect_a_saved_model(tmp_path: Path) -> None:
     assert "output: float32[2,3]" in run("inspect", path)
 
 
+def test_the_version() -> None:
+    assert run("--version") == f"minigraph {mg.__version__}\n"
+
+
+@pytest.mark.parametrize("command", [c.callback.__name__ for c in app.registered_commands])
+def test_help_on_80_columns_cuts_no_option(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = run(command, "--help")
+    assert "--help" in shown and "…" not in shown and "..." not in shown.split("Options")[1]
+
+
 def test_doctor_lists_versions_and_backends() -> None:
     output = run("doctor")
     assert mg.__version__ in output
