@@ -7,7 +7,7 @@ from pathlib import Path
 Pairs = dict[str, tuple[Path, Path]]
 """Folder of pictures and folder of masks of each part; "" if the set is not divided."""
 
-# However they are written: Images is images.
+# Capitals do not matter.
 IMAGE_FOLDERS = ("images", "image", "img")
 MASK_FOLDERS = ("masks", "mask", "labels", "label", "annotations")
 HELD_OUT_FOLDERS = ("val", "valid", "validation", "test")  # the first that is there
@@ -47,9 +47,9 @@ def _pair(folder: Path) -> tuple[Path, Path] | None:
     """The folders of pictures and of masks in a folder; None unless it has both."""
     if not folder.is_dir():
         return None
-    folders = sorted(path for path in folder.iterdir() if path.is_dir())
+    entries = sorted(folder.iterdir())
     found = [
-        [path for path in folders if path.name.lower() in names]
+        [path for path in entries if path.name.lower() in names and path.is_dir()]
         for names in (IMAGE_FOLDERS, MASK_FOLDERS)
     ]
     if not all(found):

@@ -83,25 +83,30 @@ def typed_function(
     version = _typed_version(node.op_type, opset)
     if version is None:
         return None
-    call = onnx.NodeProto()
-    call.CopyFrom(node)
-    del call.attribute[:]
-    for attribute in node.attribute:
-        if not attribute.ref_attr_name:
-            call.attribute.append(attribute)
-        elif attribute.name in attributes:
-            call.attribute.append(
-                onnx.helper.make_attribute(attribute.name, attributes[attribute.name])
-            )
-    types = [_type_of(onnx, spec).SerializeToString() for spec in specs]
     schema = onnx.defs.get_schema(node.op_type, max_inclusive_version=opset)
     try:
+        call = _with_values(onnx, node, attributes)
+        types = [_type_of(onnx, spec) for spec in specs]
         body = schema.get_context_dependent_function_with_opset_version(
-            version, call.SerializeToString(), types
+            version, call.SerializeToString(), [kind.SerializeToString() for kind in types]
         )
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, TypeError) as error:
         raise LoadError(f"Expected operands that fit, got {error}") from None
     return Function.of(onnx.FunctionProto.FromString(body)) if body else None
+
+
+def _with_values(onnx: Any, node: Any, attributes: Mapping[str, Any]) -> Any:
+    """A copy of a node with values in place of references."""
+    copy = onnx.NodeProto()
+    copy.CopyFrom(node)
+    del copy.attribute[:]
+    for attribute in node.attribute:
+        name = attribute.name
+        if not attribute.ref_attr_name:
+            copy.attribute.append(attribute)
+        elif name in attributes:
+            copy.attribute.append(onnx.helper.make_attribute(name, attributes[name]))
+    return copy
 
 
 def _typed_version(op_type: str, opset: int) -> int | None:
