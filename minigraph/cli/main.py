@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import sys
+from typing import Annotated
 
 import typer
 
+import minigraph as mg
 from minigraph.cli.console import new_console
 from minigraph.cli.datasets import datasets
 from minigraph.cli.doctor import doctor
@@ -17,13 +19,31 @@ from minigraph.cli.predict import predict
 from minigraph.cli.train import train
 from minigraph.ir.errors import MinigraphError
 
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        new_console().print(f"minigraph {mg.__version__}")
+        raise typer.Exit
+
+
 app = typer.Typer(
     name="minigraph",
-    help="Train, evaluate, predict and inspect: deep learning with convolutional networks.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     epilog="Shell completion: minigraph --install-completion",
 )
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", is_eager=True, callback=_show_version, help="Show the version."),
+    ] = False,
+) -> None:
+    """Train, evaluate, predict and inspect: deep learning with convolutional networks."""
+
+
 app.command()(train)
 app.command()(predict)
 app.command()(evaluate)

@@ -37,6 +37,7 @@ class Settings:
     base: int | None = None
     depth: int | None = None
     batch_norm: bool = False
+    weights: str | None = None
 
     size: str | None = None
     crop: str | None = None

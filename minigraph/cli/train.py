@@ -26,6 +26,7 @@ from minigraph.cli.setup import (
     make_schedule,
     training_size,
 )
+from minigraph.cli.weights import find_weights, start_from
 from minigraph.data import Dataset
 from minigraph.training import (
     Callback,
@@ -71,7 +72,9 @@ def train(
         typer.Option(help="Keep HEIGHTxWIDTH from the top left corner.", rich_help_panel=_DATA),
     ] = None,
     channels: Annotated[
-        int | None, typer.Option(min=1, max=3, help="1: grey, 3: RGB.", rich_help_panel=_DATA)
+        int | None,
+        typer.Option(metavar="N", min=1, max=3, help="1: grey, 3: RGB.",
+                     rich_help_panel=_DATA),
     ] = None,
     class_names: Annotated[
         list[str] | None,
@@ -80,16 +83,18 @@ def train(
     ] = None,
     void_label: Annotated[
         int | None,
-        typer.Option(min=0, max=255, help="The label that counts nowhere.", rich_help_panel=_DATA),
+        typer.Option(metavar="N", min=0, max=255, help="The label that counts nowhere.",
+                     rich_help_panel=_DATA),
     ] = None,
     held_out: Annotated[
         float | None,
-        typer.Option(help="Share to hold out of a set without a validation part.",
+        typer.Option(metavar="X", help="Share to hold out of a set without a validation part.",
                      rich_help_panel=_DATA),
     ] = None,
     prefetch: Annotated[
         int | None,
-        typer.Option(min=0, help="Batches made ahead in the background.", rich_help_panel=_DATA),
+        typer.Option(metavar="N", min=0, help="Batches made ahead in the background.",
+                     rich_help_panel=_DATA),
     ] = None,
     flip: Annotated[
         bool | None,
@@ -106,18 +111,24 @@ def train(
     ] = None,
     colour_jitter: Annotated[
         float | None,
-        typer.Option(min=0.0, max=1.0, help="Change brightness, contrast, saturation by up to it.",
+        typer.Option(metavar="X", min=0.0, max=1.0,
+                     help="Change brightness, contrast, saturation by up to it.",
                      rich_help_panel=_IMAGES),
     ] = None,
     epochs: Annotated[
         int | None,
-        typer.Option(min=1, help="Passes over the training set.", rich_help_panel=_LEARNING),
+        typer.Option(metavar="N", min=1, help="Passes over the training set.",
+                     rich_help_panel=_LEARNING),
     ] = None,
     batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Images a step.", rich_help_panel=_LEARNING)
+        int | None,
+        typer.Option(metavar="N", min=1, help="Images a step.",
+                     rich_help_panel=_LEARNING),
     ] = None,
     learning_rate: Annotated[
-        float | None, typer.Option(min=0.0, rich_help_panel=_LEARNING)
+        float | None,
+        typer.Option(metavar="X", min=0.0, help="Step size; with a schedule the largest one.",
+                     rich_help_panel=_LEARNING),
     ] = None,
     optimizer: Annotated[
         str | None,
@@ -129,20 +140,23 @@ def train(
     ] = None,
     warm_up: Annotated[
         int | None,
-        typer.Option(min=0, help="Steps in which the rate rises.", rich_help_panel=_LEARNING),
+        typer.Option(metavar="N", min=0, help="Steps in which the rate rises.",
+                     rich_help_panel=_LEARNING),
     ] = None,
     weight_decay: Annotated[
         float | None,
-        typer.Option(min=0.0, help="Of weights, not of biases and norms.",
+        typer.Option(metavar="X", min=0.0, help="Of weights, not of biases and norms.",
                      rich_help_panel=_LEARNING),
     ] = None,
     clip_norm: Annotated[
         float | None,
-        typer.Option(min=0.0, help="Limit of the gradient's norm.", rich_help_panel=_LEARNING),
+        typer.Option(metavar="X", min=0.0, help="Limit of the gradient's norm.",
+                     rich_help_panel=_LEARNING),
     ] = None,
     accumulate: Annotated[
         int | None,
-        typer.Option(min=1, help="Batches a change of the parameters.", rich_help_panel=_LEARNING),
+        typer.Option(metavar="N", min=1, help="Batches a change of the parameters.",
+                     rich_help_panel=_LEARNING),
     ] = None,
     class_weights: Annotated[
         str | None,
@@ -156,25 +170,32 @@ def train(
     ] = None,
     early_stopping: Annotated[
         int | None,
-        typer.Option(min=1, help="Stop after so many epochs without a better score.",
+        typer.Option(metavar="N", min=1, help="Stop after so many epochs without a better score.",
                      rich_help_panel=_LEARNING),
     ] = None,
     base: Annotated[
         int | None,
-        typer.Option(min=1, help="Channels of the first level.", rich_help_panel=_LEARNING),
+        typer.Option(metavar="N", min=1, help="Channels of the first level.",
+                     rich_help_panel=_LEARNING),
     ] = None,
     depth: Annotated[
         int | None,
-        typer.Option(min=1, help="U-Net: number of poolings.", rich_help_panel=_LEARNING),
+        typer.Option(metavar="N", min=1, help="U-Net: number of poolings.",
+                     rich_help_panel=_LEARNING),
     ] = None,
     batch_norm: Annotated[
         bool | None,
         typer.Option("--batch-norm/--no-batch-norm", help="Normalise each convolution.",
                      rich_help_panel=_LEARNING),
     ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(help="Start from a .safetensors or .npz file as of torchvision, or from a "
+                     "run.", rich_help_panel=_LEARNING),
+    ] = None,
     checkpoint_every: Annotated[
         int | None,
-        typer.Option(min=1, help="Steps between checkpoints, beside those of epochs.",
+        typer.Option(metavar="N", min=1, help="Steps between checkpoints, beside those of epochs.",
                      rich_help_panel=_RUN),
     ] = None,
     tensorboard: Annotated[
@@ -184,13 +205,16 @@ def train(
     ] = None,
     seed: Annotated[
         int | None,
-        typer.Option(min=0, help="Parameters, order, augmentation.", rich_help_panel=_RUN),
+        typer.Option(metavar="N", min=0, help="Parameters, order, augmentation.",
+                     rich_help_panel=_RUN),
     ] = None,
     backend: Annotated[
         str | None, typer.Option(help="numpy, or auto.", rich_help_panel=_RUN)
     ] = None,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads (default: all).", rich_help_panel=_RUN)
+        int | None,
+        typer.Option(metavar="N", min=1, help="CPU threads (default: all).",
+                     rich_help_panel=_RUN),
     ] = None,
 ) -> None:  # fmt: skip
     """Train a network and leave a run folder: settings, metrics, checkpoint, best model, pictures.
@@ -205,6 +229,8 @@ def train(
 
       minigraph train unet --data camvid --random-crop 176x240 --base 16 --depth 4 --flip
       --batch-size 4 --epochs 10
+
+      minigraph train fcn16s --data camvid --weights runs/fcn32s-camvid
 
       minigraph train --resume runs/unet-camvid
 
@@ -222,6 +248,8 @@ def train(
     else:
         if "data" in given and Path(given["data"]).is_dir():
             given["data"] = str(Path(given["data"]).resolve())  # to go on from any folder
+        if "weights" in given:
+            given["weights"] = str(Path(given["weights"]).resolve())
         _run(settings_from(name, config, given), runs, None, console)
 
 
@@ -249,6 +277,7 @@ def _resume(
 
 def _run(settings: Settings, runs: Path, resumed: Path | None, console: Console) -> None:
     check_settings(settings)
+    start = None if resumed is not None else find_weights(settings)
     console.print(f"reading {settings.data} ...")
     training, validation = make_datasets(settings)
     _check(settings, training)
@@ -266,6 +295,8 @@ def _run(settings: Settings, runs: Path, resumed: Path | None, console: Console)
         seed=settings.seed, backend=settings.backend, threads=settings.threads,
     )  # fmt: skip
     _announce(settings, step, training, validation, console)
+    if start is not None:
+        console.print(str(start_from(start, step.state, settings)))
     card = card_of(training, size)
     if resumed is not None:
         folder = RunFolder(resumed, card, settings.to_json())

@@ -20,6 +20,7 @@ CAMVID_CLASSES = (
     "sign", "fence", "car", "pedestrian", "bicyclist",
 )  # fmt: skip
 CAMVID_VOID_LABEL = 11
+MASK_SUFFIX = "_mask"
 WAY_OUT = (
     "Give size (--size HEIGHTxWIDTH), a frame into which each is put, or crop (--crop), the part "
     "of each to keep"
@@ -39,7 +40,8 @@ def open_segmentation_folders(
 ) -> FileDataset:
     """All pictures of one folder, in order of their names, with their masks from another.
 
-    A picture and its mask have the same file name up to the ending (`a.jpg` and `a.png` do match).
+    A picture and its mask have the same file name up to the ending (`a.jpg` and `a.png` do match,
+    `a.jpg` and `a_mask.png` as well).
     The headers of all files are looked at here, their pixels when they are fetched.
 
     Args:
@@ -122,8 +124,14 @@ def load_segmentation_split(
 def pair_files(
     image_folder: Path, mask_folder: Path, report: Report = raise_problem
 ) -> list[Sample]:
-    """Pictures with their masks, in order of their names; `report` is told what has no partner."""
+    """Pictures with their masks, in order of their names; `report` is told what has no partner.
+
+    The mask of `a.jpg` is `a.png` or, where there is none, `a_mask.png`.
+    """
     images, masks = _by_stem(image_folder, report), _by_stem(mask_folder, report)
+    for stem in images.keys() - masks.keys():
+        if stem + MASK_SUFFIX not in images and stem + MASK_SUFFIX in masks:
+            masks[stem] = masks.pop(stem + MASK_SUFFIX)
     if not images:
         raise FileNotFoundError(f"Expected pictures, got an empty folder: {image_folder}")
     for stem in sorted(images.keys() ^ masks.keys()):

@@ -7,6 +7,7 @@ from pathlib import Path
 Pairs = dict[str, tuple[Path, Path]]
 """Folder of pictures and folder of masks of each part; "" if the set is not divided."""
 
+# Capitals do not matter.
 IMAGE_FOLDERS = ("images", "image", "img")
 MASK_FOLDERS = ("masks", "mask", "labels", "label", "annotations")
 HELD_OUT_FOLDERS = ("val", "valid", "validation", "test")  # the first that is there
@@ -44,10 +45,13 @@ def mask_pairs(root: Path) -> Pairs:
 
 def _pair(folder: Path) -> tuple[Path, Path] | None:
     """The folders of pictures and of masks in a folder; None unless it has both."""
-    found = []
-    for names in (IMAGE_FOLDERS, MASK_FOLDERS):
-        there = [folder / name for name in names if (folder / name).is_dir()]
-        found.append(there)
+    if not folder.is_dir():
+        return None
+    entries = sorted(folder.iterdir())
+    found = [
+        [path for path in entries if path.name.lower() in names and path.is_dir()]
+        for names in (IMAGE_FOLDERS, MASK_FOLDERS)
+    ]
     if not all(found):
         return None
     for there in found:

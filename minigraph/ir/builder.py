@@ -12,7 +12,7 @@ import numpy as np
 from minigraph.ir.attributes import format_fields
 from minigraph.ir.constant import Constant, Full, content_hash
 from minigraph.ir.errors import BuilderError, SpecError
-from minigraph.ir.graph import NAME, Graph, Node, Role, State, Value
+from minigraph.ir.graph import NAME, Graph, Node, Role, State, Value, is_output_name
 from minigraph.ir.location import Location, describe, user_locations
 from minigraph.ir.op import Op
 from minigraph.ir.spec import DType, SpecLike, TensorSpec, scalar_dtype
@@ -153,7 +153,7 @@ class Builder:
     def output(self, name: str, tensor: Tensor) -> None:
         """Name a result of the graph."""
         self._check_owned(tensor)
-        if not name.isprintable() or not name or name != name.strip():
+        if not is_output_name(name):
             raise BuilderError(f"Expected a printable name of an output, got {name!r}")
         self._outputs[name] = tensor.value
 

@@ -39,6 +39,10 @@ class Constant(Op):
 
     absolute_attributes = ("spec",)
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.spec, TensorSpec):
+            raise SpecError(f"Expected a spec such as float32[2,3], got {self.spec!r}")
+
     def infer(self, *inputs: TensorSpec) -> tuple[TensorSpec, ...]:
         return (self.spec,)
 

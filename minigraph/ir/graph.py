@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 NAME = r"[^\s,:(){}=%]+"  # the text form delimits names by what they may not contain
 
 
+def is_output_name(name: str) -> bool:
+    """Whether an output may be called so: its line in the text form stays one line."""
+    return bool(name) and name.isprintable() and name == name.strip()
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class Value:
     """A named value. Identity only: it lives in the graphs that mention it."""

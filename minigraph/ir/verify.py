@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from minigraph.ir.constant import Constant
 from minigraph.ir.errors import SpecError, VerifyError
-from minigraph.ir.graph import Graph, Node, Value
+from minigraph.ir.graph import Graph, Node, Value, is_output_name
 from minigraph.ir.location import describe
 
 _NEIGHBOURS = 3
@@ -71,6 +71,8 @@ def _check_constant(graph: Graph, op: Constant) -> str:
 
 def _check_results(graph: Graph, bound: set[Value]) -> None:
     for name, value in graph.outputs.items():
+        if not is_output_name(name):
+            raise VerifyError(f"Expected a printable name of an output, got {name!r}")
         if value not in bound:
             raise VerifyError(f"output {name!r} is %{value.name}, which no node defines")
     for name, value in graph.updates.items():

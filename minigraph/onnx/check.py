@@ -13,6 +13,7 @@ from minigraph.onnx.functions import (
     Function,
     attribute_values,
     domain_of,
+    has_typed_function,
     standard_function,
 )
 from minigraph.onnx.operators.table import CONVERTERS
@@ -34,6 +35,15 @@ def check_supported(model: Any, functions: Mapping[tuple[str, str], Function]) -
             f"opset {opsets['']}: known are {OLDEST} to {NEWEST} "
             "(onnx.version_converter converts a model)",
         )
+    _refuse(found)
+
+
+def check_function(function: Function, opsets: Mapping[str, int]) -> None:
+    """Raises UnsupportedError that lists what we lack of a body that is known late."""
+    _refuse(_Walk({}).nodes(function.nodes, {**opsets, **function.opsets}, {}, 0))
+
+
+def _refuse(found: Sequence[str]) -> None:
     if found:
         listed = "\n".join(f"  {line}" for line in found[:_SHOWN])
         more = f"\n  and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
@@ -90,8 +100,11 @@ class _Walk:
         local = self.functions.get((domain, node.op_type))
         if local is None and node.op_type in CONVERTERS.get(domain, {}):
             return _attribute_reasons(node, values)
+        opset = opsets.get("", NEWEST)
         if local is None and domain == "":
-            local = standard_function(node.op_type, opsets.get("", NEWEST))
+            local = standard_function(node.op_type, opset)
+        if local is None and domain == "" and has_typed_function(node.op_type, opset):
+            return []  # its nodes are looked at when they are known
         if local is None:
             return [f"the op {domain + '.' if domain else ''}{node.op_type} is not supported"]
         if depth >= MAX_DEPTH:

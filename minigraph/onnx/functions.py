@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from minigraph.ir.errors import LoadError
+from minigraph.ir.spec import TensorSpec
+from minigraph.onnx.dtypes import code_of
 from minigraph.onnx.library import onnx_library
 
 MAX_DEPTH = 16
@@ -61,6 +64,66 @@ def standard_function(op_type: str, opset: int) -> Function | None:
     return Function(
         function.inputs, function.outputs, function.nodes, {"": opset, **function.opsets}, defaults
     )
+
+
+def has_typed_function(op_type: str, opset: int) -> bool:
+    """Whether the standard defines an op by others once dtypes and shapes are known."""
+    return _typed_version(op_type, opset) is not None
+
+
+def typed_function(
+    node: Any, attributes: Mapping[str, Any], specs: Sequence[TensorSpec | None], opset: int
+) -> Function | None:
+    """The standard's definition of a node for operands of these specs (None: left out).
+
+    ``attributes`` are the node's, with values for those that refer to a function's around it.
+    None where there is no definition. Raises LoadError where the operands do not fit.
+    """
+    onnx = onnx_library()
+    version = _typed_version(node.op_type, opset)
+    if version is None:
+        return None
+    schema = onnx.defs.get_schema(node.op_type, max_inclusive_version=opset)
+    try:
+        call = _with_values(onnx, node, attributes)
+        types = [_type_of(onnx, spec) for spec in specs]
+        body = schema.get_context_dependent_function_with_opset_version(
+            version, call.SerializeToString(), [kind.SerializeToString() for kind in types]
+        )
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise LoadError(f"Expected operands that fit, got {error}") from None
+    return Function.of(onnx.FunctionProto.FromString(body)) if body else None
+
+
+def _with_values(onnx: Any, node: Any, attributes: Mapping[str, Any]) -> Any:
+    """A copy of a node with values in place of references."""
+    copy = onnx.NodeProto()
+    copy.CopyFrom(node)
+    del copy.attribute[:]
+    for attribute in node.attribute:
+        name = attribute.name
+        if not attribute.ref_attr_name:
+            copy.attribute.append(attribute)
+        elif name in attributes:
+            copy.attribute.append(onnx.helper.make_attribute(name, attributes[name]))
+    return copy
+
+
+def _typed_version(op_type: str, opset: int) -> int | None:
+    """The newest opset up to this one that the definition is written for."""
+    defs = onnx_library().defs
+    if not defs.has(op_type, max_inclusive_version=opset):
+        return None
+    versions = defs.get_schema(
+        op_type, max_inclusive_version=opset
+    ).context_dependent_function_opset_versions
+    return max((version for version in versions if version <= opset), default=None)
+
+
+def _type_of(onnx: Any, spec: TensorSpec | None) -> Any:
+    if spec is None:
+        return onnx.TypeProto()
+    return onnx.helper.make_tensor_type_proto(code_of(spec.dtype), spec.shape)
 
 
 def attribute_values(

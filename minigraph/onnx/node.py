@@ -12,8 +12,9 @@ from minigraph.ir.builder import Builder
 from minigraph.ir.errors import LoadError, MinigraphError, UnsupportedError
 from minigraph.ir.graph import Role
 from minigraph.ir.op import Op
-from minigraph.ir.spec import DType
+from minigraph.ir.spec import DType, TensorSpec
 from minigraph.ir.tensor import Tensor
+from minigraph.onnx.read import array_of
 
 MAX_ATTRIBUTE = 2**20
 """Kernels, strides, dilations and paddings beyond this are refused: no network has them."""
@@ -34,6 +35,15 @@ class Weight:
 
 Value = Tensor | np.ndarray | Weight
 """What an ONNX name stands for while a graph is built: a tensor, or values that are known."""
+
+
+def spec_of(value: Value) -> TensorSpec:
+    """Dtype and shape of a value."""
+    if isinstance(value, Tensor):
+        return value.spec
+    array = value.array if isinstance(value, Weight) else value
+    return TensorSpec(array.shape, DType.of(array.dtype))
+
 
 Results = Value | Sequence[Value | None]
 
@@ -201,10 +211,16 @@ class Node:
         return value
 
     def integers(self, name: str, default: Sequence[int] | None = None) -> list[int]:
-        value = self.attributes.get(name, default)
-        if not isinstance(value, list | tuple) or not all(isinstance(v, int) for v in value):
-            raise LoadError(f"Expected a list of integers as {name!r}, got {value!r}")
-        return list(value)
+        return self._list(name, default, int, "a list of integers")
+
+    def numbers(self, name: str) -> list[float]:
+        return self._list(name, None, float, "a list of numbers")
+
+    def array(self, name: str) -> np.ndarray:
+        value = self.attributes.get(name)
+        if type(value).__name__ != "TensorProto":
+            raise LoadError(f"Expected a dense tensor as {name!r}, got {type(value).__name__}")
+        return array_of(value, None)
 
     def sizes(self, name: str, count: int, default: int | None = None) -> list[int]:
         """A size for each spatial axis: strides and the like, of which none is absurd."""
@@ -218,6 +234,12 @@ class Node:
         if value is None or type(value) is not kind:
             raise LoadError(f"Expected {what} as {name!r}, got {value!r}")
         return value
+
+    def _list(self, name: str, default: Any, kind: type, what: str) -> list:
+        value = self.attributes.get(name, default)
+        if not isinstance(value, list | tuple) or not all(isinstance(v, kind) for v in value):
+            raise LoadError(f"Expected {what} as {name!r}, got {value!r}")
+        return list(value)
 
     # ---- results
 

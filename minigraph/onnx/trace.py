@@ -10,10 +10,16 @@ import numpy as np
 from minigraph.ir.errors import LoadError, MinigraphError, UnsupportedError
 from minigraph.ir.spec import DType
 from minigraph.ir.tensor import Tensor
-from minigraph.onnx.check import NEWEST, node_name
+from minigraph.onnx.check import NEWEST, check_function, node_name
 from minigraph.onnx.fold import fold
-from minigraph.onnx.functions import Function, attribute_values, domain_of, standard_function
-from minigraph.onnx.node import ConstantNeeded, Node, Value, Variables, Weight
+from minigraph.onnx.functions import (
+    Function,
+    attribute_values,
+    domain_of,
+    standard_function,
+    typed_function,
+)
+from minigraph.onnx.node import ConstantNeeded, Node, Value, Variables, Weight, spec_of
 from minigraph.onnx.operators.table import CONVERTERS
 
 _KINDS = {dtype.numpy for dtype in DType}
@@ -74,7 +80,8 @@ class Trace:
             function = standard_function(proto.op_type, opsets.get("", NEWEST))
         if function is not None:
             return self._call(function, inputs, attributes, opsets)
-        assert converter is not None  # check_supported has seen to it
+        if converter is None:
+            return self._call_typed(proto, attributes, inputs, opsets)
         node = Node(
             proto.op_type, name, opsets.get(domain, NEWEST), inputs, tuple(proto.output),
             attributes, self.variables,
@@ -87,6 +94,24 @@ class Trace:
         if isinstance(results, Tensor | np.ndarray | Weight):
             return [results]
         return list(results)
+
+    def _call_typed(
+        self,
+        proto: Any,
+        attributes: Mapping[str, Any],
+        inputs: Sequence[Value | None],
+        opsets: Mapping[str, int],
+    ) -> Sequence[Value | None]:
+        """An op that the standard defines for given dtypes and shapes, by its own ops alone."""
+        specs = [None if value is None else spec_of(value) for value in inputs]
+        function = typed_function(proto, attributes, specs, opsets.get("", NEWEST))
+        if function is None:
+            raise UnsupportedError(
+                f"Expected operands for which the standard defines {proto.op_type}, got "
+                f"{', '.join(map(str, specs))}"
+            )
+        check_function(function, opsets)
+        return Trace(self.variables, {})._call(function, inputs, attributes, opsets)
 
     def _folded(self, node: Node) -> Sequence[Value] | None:
         """The results of shape arithmetic; None where an operand is a parameter or a tensor."""

@@ -4,6 +4,7 @@ Where output ``o`` lies between the inputs, with ``scale`` outputs an input (ONN
 
     half_pixel          (o + 0.5) / scale - 0.5                 pixels are areas (torch's default)
     pytorch_half_pixel  the same, but 0 where the output has one element
+    half_pixel_symmetric  half_pixel + (inputs - outputs / scale) / 2    centres coincide
     align_corners       o * (inputs - 1) / (outputs - 1)        first and last elements coincide
     asymmetric          o / scale                               upper left corners coincide
 
@@ -28,7 +29,9 @@ from minigraph.ir.tensor import Tensor
 from minigraph.ops.axis_map import AxisMap, Taps
 from minigraph.ops.geometry import pair
 
-COORDINATES = ("half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric")
+COORDINATES = (
+    "half_pixel", "pytorch_half_pixel", "half_pixel_symmetric", "align_corners", "asymmetric",
+)  # fmt: skip
 ROUNDINGS = ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil")
 MODES = ("nearest", "bilinear")
 
@@ -124,15 +127,17 @@ class ResizeAxis(AxisMap):
     def _exact_step(self, size: int) -> Fraction | None:
         """Inputs between neighbouring outputs, where that is the same in a window of the image.
 
-        None for aligned corners that are no whole number of steps apart, as that number follows
-        from the size, and for scales that floating point rounds, as places then differ a little
-        from one part of the image to the next.
+        None for aligned corners that are no whole number of steps apart and for centres that
+        coincide, as places then follow from the size, and for scales that floating point rounds,
+        as places then differ a little from one part of the image to the next.
         """
         outputs = self.output_size(size)
         if self.coordinates == "align_corners":
             inner, outer = sorted((size - 1, outputs - 1))
             whole = inner > 0 and outer % inner == 0
             return Fraction(size - 1, outputs - 1) if whole else None
+        if self.coordinates == "half_pixel_symmetric" and self.scale is not None:
+            return None
         scale = Fraction(outputs / size if self.scale is None else self.scale)
         short = max(scale.numerator, scale.denominator) <= 2**16
         return 1 / scale if short else None
@@ -146,7 +151,8 @@ class ResizeAxis(AxisMap):
             return index / scale
         if self.coordinates == "pytorch_half_pixel" and outputs == 1:
             return np.zeros(1)
-        return (index + 0.5) / scale - 0.5
+        moved = (size - outputs / scale) / 2 if self.coordinates == "half_pixel_symmetric" else 0
+        return moved + (index + 0.5) / scale - 0.5
 
     def _rounded(self, place: np.ndarray) -> np.ndarray:
         if self.rounding == "floor":
@@ -205,9 +211,9 @@ def resize(
 
     Give the ``size`` (height and width, or one number for both) or the ``scale`` (outputs an
     input; the new size is rounded down). ``mode`` is ``"nearest"`` (any dtype: label maps, too) or
-    ``"bilinear"``. ``coordinates`` is ``"half_pixel"``, ``"align_corners"``, ``"asymmetric"`` or
-    ``"pytorch_half_pixel"``; ``rounding``, for nearest, is ``"round_prefer_floor"``,
-    ``"round_prefer_ceil"``, ``"floor"`` or ``"ceil"``. No antialiasing.
+    ``"bilinear"``. ``coordinates`` is ``"half_pixel"``, ``"align_corners"``, ``"asymmetric"``,
+    ``"pytorch_half_pixel"`` or ``"half_pixel_symmetric"``; ``rounding``, for nearest, is
+    ``"round_prefer_floor"``, ``"round_prefer_ceil"``, ``"floor"`` or ``"ceil"``. No antialiasing.
 
     torch's ``mode="nearest"`` is ``coordinates="asymmetric", rounding="floor"``, its
     ``"nearest-exact"`` is ``"half_pixel"`` with ``"round_prefer_ceil"``; its ``scale_factor`` is

@@ -136,7 +136,8 @@ class Concat(Op):
         for position, spec in enumerate(inputs[1:], start=1):
             rest = (*spec.shape[:axis], *spec.shape[axis + 1 :])
             if (
-                rest != (*first.shape[:axis], *first.shape[axis + 1 :])
+                spec.ndim != first.ndim
+                or rest != (*first.shape[:axis], *first.shape[axis + 1 :])
                 or spec.dtype is not first.dtype
             ):
                 raise SpecError(

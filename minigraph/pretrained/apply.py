@@ -29,21 +29,22 @@ class WeightsReport:
     Attributes:
         path: the file.
         taken: variables that were loaded, and their names in the file.
-        other_classes: variables that start afresh because the file has another number of classes.
+        other_shapes: variables that start afresh because the file has them in other shapes, as of
+            another number of classes.
         missing: variables that start afresh because the file has none for them.
         left: names in the file that the model has no place for.
     """
 
     path: Path
     taken: Mapping[str, str]
-    other_classes: tuple[str, ...]
+    other_shapes: tuple[str, ...]
     missing: tuple[str, ...]
     left: tuple[str, ...]
 
     def __str__(self) -> str:
         lines = [f"{self.path}: {len(self.taken)} variables loaded"]
         for names, what in (
-            (self.other_classes, "start afresh, the file has another number of classes"),
+            (self.other_shapes, "start afresh, the file has them in other shapes"),
             (self.missing, "start afresh, the file has none for them"),
             (self.left, "of the file are left, the model has no place for them"),
         ):
@@ -69,13 +70,13 @@ def apply_weights(state: ModelState, path: str | Path, network: str) -> WeightsR
     file = open_weights(path)
     variables = [name for name in state if state.roles.get(name) in _LOADED]
     plan = _plan(path, file.shapes, variables, network)
-    taken, other_classes = {}, []
+    taken, other_shapes = {}, []
     for name, source in plan.sources.items():
         wanted, got = state.spec(name).shape, file.shapes[source]
         if _fits(wanted, got):
             taken[name] = source
         elif name.startswith(plan.heads):
-            other_classes.append(name)
+            other_shapes.append(name)
         else:
             raise LoadError(
                 f"{path}: Expected shape {list(wanted)} for {name!r} of {network}, got {list(got)} "
@@ -84,13 +85,13 @@ def apply_weights(state: ModelState, path: str | Path, network: str) -> WeightsR
     if not taken:
         raise LoadError(
             f"{path}: Expected weights of {network}, got none that fit but for the number of "
-            f"classes: {_some(other_classes)}"
+            f"classes: {_some(other_shapes)}"
         )
     arrays = {name: _read(path, file, source, name, state) for name, source in taken.items()}
     for name, array in arrays.items():
         state[name] = array
     missing = tuple(name for name in variables if name not in plan.sources)
-    return WeightsReport(path, taken, tuple(other_classes), missing, plan.left)
+    return WeightsReport(path, taken, tuple(other_shapes), missing, plan.left)
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ import minigraph as mg
 from minigraph.cli.main import app, main
 from minigraph.data import FASHION_MNIST_CLASSES, generate_shapes
 from minigraph.model_card import ModelCard
+from minigraph.state import ModelState
 from minigraph.training import LabelTask
 
 RUNNER = CliRunner()
@@ -115,6 +116,48 @@ def test_a_run_is_repeated_by_its_settings(camvid_like: Path, tmp_path: Path) ->
         for runs in (first, second)
     )
     assert {name: one[name].tobytes() for name in one} == {n: two[n].tobytes() for n in two}
+
+
+FCN = ("--crop", "32x32", "--base", 2, "--batch-size", 4, "--learning-rate", 0)
+
+
+def best(run_folder: Path) -> ModelState:
+    return mg.load(run_folder / "model.safetensors", outputs=["logits"]).state
+
+
+def test_fcn_is_trained_stage_by_stage(camvid_like: Path, tmp_path: Path) -> None:
+    """At a rate of 0, what a run started from is what it leaves. Resumed, it starts from none."""
+    runs = tmp_path / "runs"
+    run("train", "fcn32s", "--data", camvid_like, *FCN, "--epochs", 1, "--seed", 7, "--runs", runs)
+    output = run(
+        "train", "fcn16s", "--data", camvid_like, *FCN, "--epochs", 1, "--runs", runs,
+        "--weights", runs / "fcn32s-street",
+    )  # fmt: skip
+    assert "fcn32s-street/model.safetensors: 84 variables loaded" in output
+    assert "1 start afresh, the file has them in other shapes: up.weight" in output
+    assert "3 start afresh, the file has none for them: up_pool4.weight" in output
+    coarse, fine = best(runs / "fcn32s-street"), best(runs / "fcn16s-street")
+    for name in ("conv1_1.weight", "conv5_3.weight", "fc7.weight"):
+        np.testing.assert_array_equal(fine[name], coarse[name])
+    (runs / "fcn32s-street" / "model.safetensors").unlink()
+    output = run("train", "--resume", runs / "fcn16s-street", "--epochs", 2)
+    assert "variables loaded" not in output
+    np.testing.assert_array_equal(best(runs / "fcn16s-street")["fc7.weight"], coarse["fc7.weight"])
+    assert "got weights" in refused("train", "--resume", runs / "fcn16s-street", "--weights", "w")
+
+
+def test_weights_that_do_not_fit_are_told_before_or_with_the_options_they_need(
+    camvid_like: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.savez("vgg16.npz", **{"features.0.weight": np.zeros((64, 3, 3, 3), np.float32)})
+    Path("vgg16.pth").write_bytes(b"")
+    train = ("train", "fcn32s", "--data", camvid_like, *FCN, "--weights")
+    said = refused(*train, "vgg16.npz")
+    assert "Torchvision's files need --base 64 in place of 2 and --no-batch-norm, unless" in said
+    assert "a pickle" in refused("train", "fcn32s", "--data", "nowhere", "--weights", "vgg16.pth")
+    assert "got none" in refused("train", "fcn32s", "--data", "nowhere", "--weights", "vgg.npz")
+    assert not Path("runs").exists()
 
 
 def test_a_run_without_matplotlib_says_what_is_missing(
@@ -298,6 +341,17 @@ def test_inspect_a_saved_model(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     mg.compile(model, {"x": "float32[2,5]"}).save(path)
     assert "output: float32[2,3]" in run("inspect", path)
+
+
+def test_the_version() -> None:
+    assert run("--version") == f"minigraph {mg.__version__}\n"
+
+
+@pytest.mark.parametrize("command", [c.callback.__name__ for c in app.registered_commands])
+def test_help_on_80_columns_cuts_no_option(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = run(command, "--help")
+    assert "--help" in shown and "…" not in shown and "..." not in shown.split("Options")[1]
 
 
 def test_doctor_lists_versions_and_backends() -> None:

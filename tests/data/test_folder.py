@@ -132,6 +132,18 @@ def test_partners_match_by_stem(folders):
     assert len(load_segmentation_folders(images, masks, CLASSES)) == 2
 
 
+def test_a_mask_may_be_called_one(folders):
+    images, masks = folders
+    expected = load_segmentation_folders(images, masks, CLASSES).labels
+    (masks / "b.png").rename(masks / "b_mask.png")
+    np.testing.assert_array_equal(
+        load_segmentation_folders(images, masks, CLASSES).labels, expected
+    )
+    Image.open(images / "b.png").save(images / "b_mask.png")  # whose mask is it then?
+    with pytest.raises(FileNotFoundError, match=r"b\.png named b\.\*"):
+        load_segmentation_folders(images, masks, CLASSES)
+
+
 def save_mask(folder: Path, pixels: np.ndarray) -> None:
     Image.fromarray(pixels).save(folder / "b.png")
 

@@ -15,8 +15,8 @@ from minigraph.data.mask_folders import IMAGE_FOLDERS, MASK_FOLDERS
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
 
 
-@pytest.mark.parametrize("images", IMAGE_FOLDERS)
-@pytest.mark.parametrize("masks", MASK_FOLDERS)
+@pytest.mark.parametrize("images", [*IMAGE_FOLDERS, "Images"])
+@pytest.mark.parametrize("masks", [*MASK_FOLDERS, "Masks"])
 def test_masks_are_found_beside_images_however_the_folders_are_called(tmp_path, images, masks):
     mask_folder(tmp_path, 3, (images, masks))
     assert find_layout(tmp_path).name == "images with masks"
@@ -236,7 +236,7 @@ def test_options_that_do_not_apply_are_refused(tmp_path, options, message):
 def test_two_folders_of_one_kind_are_refused(tmp_path):
     mask_folder(tmp_path, 2)
     (tmp_path / "labels").mkdir()
-    with pytest.raises(ValueError, match=r"one folder of its kind, got .*masks and .*labels"):
+    with pytest.raises(ValueError, match=r"one folder of its kind, got .*labels and .*masks"):
         open_dataset(tmp_path)
 
 

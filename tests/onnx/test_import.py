@@ -139,6 +139,33 @@ def test_functions_of_the_file_are_expanded():
     np.testing.assert_allclose(minigraph.onnx.load(made).compile()(x=x)["y"], x * x + x, rtol=1e-6)
 
 
+SIZE = numpy_helper.from_array(np.array([5, 12]), "s")
+
+
+def test_what_the_standard_defines_for_given_shapes_is_expanded():
+    """CenterCropPad in a function of the file, whose attribute says the axes."""
+    crop = node("CenterCropPad", "a s", "b")
+    crop.attribute.add(name="axes", ref_attr_name="over", type=onnx.AttributeProto.INTS)
+    body = [node("Constant", "", "s", value=SIZE), crop]
+    imports = [helper.make_opsetid("", 20)]
+    function = helper.make_function("local", "F", ["a"], ["b"], body, imports, attributes=["over"])
+    call = helper.make_node("F", ["x"], ["y"], domain="local", over=[2, 3])
+    x = np.random.default_rng(0).normal(size=X[2]).astype(np.float32)
+    got = minigraph.onnx.load(model([call], [X], functions=[function])).compile()(x=x)["y"]
+    expected = np.zeros((2, 3, 5, 12), np.float32)
+    expected[..., 2:10] = x[:, :, 1:6]
+    np.testing.assert_array_equal(got, expected)
+
+
+def test_a_definition_of_the_standard_uses_no_functions_of_the_file():
+    """Else this one would call itself for ever."""
+    body = [node("Constant", "", "s", value=SIZE), node("CenterCropPad", "a s", "b", axes=[2, 3])]
+    function = helper.make_function("", "Slice", ["a"], ["b"], body, [helper.make_opsetid("", 20)])
+    made = model([node("Slice", "x")], [X], functions=[function])
+    x = np.ones(X[2], np.float32)
+    assert minigraph.onnx.load(made).compile()(x=x)["y"].sum() == 2 * 3 * 5 * 8
+
+
 def test_functions_that_call_themselves_are_refused():
     call = [helper.make_node("F", ["a"], ["b"], domain="local")]
     function = helper.make_function("local", "F", ["a"], ["b"], call, [helper.make_opsetid("", 20)])
@@ -159,6 +186,9 @@ def test_functions_that_call_themselves_are_refused():
         ([node("Expand", "x s")], {"s": np.array([2**40, 1, 1, 1, 1])}, LoadError, "memory"),
         ([node("Pad", "x s")], {"s": np.array([0] * 7 + [2**62])}, LoadError, "memory"),
         ([node("Add", "x i")], {"i": np.array([1, 2])}, SpecError, "one dtype"),
+        ([node("CenterCropPad", "x s", axes=[9])], {"s": np.array([2])}, LoadError, "that fit"),
+        ([node("Constant", "", value_ints=[1.5])], {}, LoadError, "integers as 'value_ints'"),
+        ([node("Constant", "", value=3)], {}, LoadError, "dense tensor as 'value'"),
         ([node("Concat", "x x", axis="one")], {}, LoadError, "integer as 'axis'"),
     ],
 )  # fmt: skip

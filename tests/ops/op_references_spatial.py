@@ -174,6 +174,9 @@ def coordinate(o: int, inputs: int, outputs: int, scale: float, kind: str) -> fl
         return o / scale
     if kind == "pytorch_half_pixel" and outputs == 1:
         return 0.0
+    if kind == "half_pixel_symmetric":
+        adjustment = outputs / (scale * inputs)
+        return inputs / 2 * (1 - adjustment) + (o + 0.5) / scale - 0.5
     return (o + 0.5) / scale - 0.5
 
 

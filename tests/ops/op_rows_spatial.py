@@ -246,6 +246,8 @@ MAPS = [
                  interpolate(size=size, mode="bilinear", align_corners=True)) for size in SIZES),
     *(resize_row(size, None, "bilinear", coordinates, "floor") for size in SIZES[::2]
       for coordinates in ("asymmetric", "pytorch_half_pixel")),
+    resize_row(None, (1.7, 0.4), "bilinear", "half_pixel_symmetric", "floor"),
+    resize_row((9, 5), None, "nearest", "half_pixel_symmetric", "ceil"),
     resize_row(None, (2.0, 3.0), "nearest", "asymmetric", "floor",
                interpolate(scale_factor=(2, 3))),
     resize_row(None, (1.5, 0.4), "bilinear", "half_pixel", "floor",

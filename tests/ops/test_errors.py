@@ -94,6 +94,8 @@ SHAPES = [
     Bad(sh.Transpose, "float32[2,3]", lambda x: mg.transpose(x, (0,)), r"got \[0\]"),
     Bad(sh.Concat, "float32[2,3] float32[3,3]", lambda a, b: mg.concat([a, b], 1),
         r"float32\[2,3\] and float32\[3,3\] \(operand 1\)"),
+    Bad(sh.Concat, "float32[2,3] float32[2]", lambda a, b: mg.concat([a, b], 1),
+        r"agree outside axis 1, got float32\[2,3\] and float32\[2\]"),
     Bad(sh.Concat, "float32[2,3] float64[2,3]", lambda a, b: mg.concat([a, b], 1), "float64"),
     Bad(sh.Concat, "float32[2,3]", lambda x: mg.concat([x, x], 2), r"\[-2, 2\), got 2"),
     Bad(sh.Concat, "float32[2,3]", lambda x: mg.concat([]), "at least one tensor"),

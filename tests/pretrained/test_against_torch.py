@@ -85,7 +85,7 @@ def test_a_classifier_computes_what_torch_computes(name: str, suffix: str, tmp_p
         exe.state, save(networks.randomise(module), tmp_path / f"w{suffix}"), name
     )
     assert set(report.taken) == set(exe.state) - {"random.key"}
-    assert not (report.missing or report.left or report.other_classes)
+    assert not (report.missing or report.left or report.other_shapes)
     assert_close(exe(image=image)["y"], module(torch.from_numpy(image)))
 
 
@@ -146,12 +146,10 @@ def test_a_file_with_other_classes_leaves_the_head_as_it_was(tmp_path: Path) -> 
     exe = compiled(partial(resnet, classes=5, base=2), noise(1, 3, 32, 32))
     before = exe.state["fc.weight"]
     report = apply_weights(exe.state, save(module, tmp_path / "w.npz"), "resnet18")
-    assert report.other_classes == ("fc.weight", "fc.bias")
+    assert report.other_shapes == ("fc.weight", "fc.bias")
     np.testing.assert_array_equal(exe.state["fc.weight"], before)
     np.testing.assert_array_equal(exe.state["conv1.weight"], module.conv1.weight.detach())
-    assert "2 start afresh, the file has another number of classes: fc.weight, fc.bias" in str(
-        report
-    )
+    assert "2 start afresh, the file has them in other shapes: fc.weight, fc.bias" in str(report)
 
 
 def refused(module, network: Network, name: str, path: Path, size: int = 32) -> str:
@@ -203,7 +201,7 @@ def test_weights_of_a_saved_model_go_into_one_with_other_classes(tmp_path: Path)
     first.save(tmp_path / "model.safetensors")
     second = compiled(partial(unet, classes=4, base=2, depth=2), image)
     report: WeightsReport = apply_weights(second.state, tmp_path / "model.safetensors", "unet")
-    assert report.other_classes == ("head.weight", "head.bias")
+    assert report.other_shapes == ("head.weight", "head.bias")
     assert not (report.left or report.missing)
     np.testing.assert_array_equal(second.state["up1.weight"], first.state["up1.weight"])
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from minigraph.ir.errors import LoadError
 from minigraph.ir.tensor import Tensor
 from minigraph.onnx.node import Converter, Node
+from minigraph.ops.broadcast import normalise_axes
 from minigraph.ops.resize import COORDINATES, ROUNDINGS, ResizeAxis
 
 _MODES = {"nearest": "nearest", "linear": "bilinear"}
@@ -18,8 +19,8 @@ def _resize(node: Node) -> Tensor:
     if node.opset < 11:  # scales alone; what Upsample was
         return _scaled(node, x, _scales(node, 1), "asymmetric", "floor")
     axes = node.integers("axes", list(range(x.ndim)))
-    if sorted({axis % max(x.ndim, 1) for axis in axes}) != sorted(a % x.ndim for a in axes):
-        raise LoadError(f"Expected different axes of {x.spec}, got {axes}")
+    normalise_axes(axes, x.ndim)  # raises for axes that are none, or twice the same
+    axes = [axis % x.ndim for axis in axes]
     coordinates = node.text("coordinate_transformation_mode", "half_pixel")
     rounding = node.text("nearest_mode", "round_prefer_floor")
     if node.has(3) and node.constant(3).size:
@@ -27,7 +28,7 @@ def _resize(node: Node) -> Tensor:
     scales = _scales(node, 2)
     if len(scales) != len(axes):
         raise LoadError(f"Expected {len(axes)} scales, got {len(scales)}")
-    by_axis = dict(zip((axis % x.ndim for axis in axes), scales, strict=True))
+    by_axis = dict(zip(axes, scales, strict=True))
     full = [by_axis.get(axis, 1.0) for axis in range(x.ndim)]
     return _scaled(node, x, full, coordinates, rounding)
 
@@ -39,15 +40,16 @@ def _sized(
     """To given sizes, or to the largest or smallest ones of the old proportions."""
     if len(sizes) != len(axes) or not all(0 < size < 2**31 for size in sizes):
         raise LoadError(f"Expected {len(axes)} sizes of one or more, got {list(sizes)}")
+    if not all(x.shape[axis] for axis in axes):
+        raise LoadError(f"Expected one element or more along the axes {list(axes)}, got {x.spec}")
     policy = node.text("keep_aspect_ratio_policy", "stretch")
     if policy != "stretch":
         ratios = [size / x.shape[axis] for size, axis in zip(sizes, axes, strict=True)]
         ratio = min(ratios) if policy == "not_larger" else max(ratios)
         sizes = [math.floor(ratio * x.shape[axis] + 0.5) for axis in axes]
     for axis, size in zip(axes, sizes, strict=True):
-        place = axis % x.ndim
-        if size != x.shape[place]:
-            op = ResizeAxis(place, size, None, _mode(node), coordinates, rounding)
+        if size != x.shape[axis]:
+            op = ResizeAxis(axis, size, None, _mode(node), coordinates, rounding)
             x = node.emit(op, x)
     return x
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -13,7 +13,6 @@ from minigraph.ir.tensor import Tensor
 from minigraph.onnx.dtypes import dtype_of
 from minigraph.onnx.node import Converter, Node, Results, Value
 from minigraph.onnx.operators.shape_arguments import axes_of, range_list, slices_of, split_sizes
-from minigraph.onnx.read import array_of
 from minigraph.ops import shape as ops
 from minigraph.ops.broadcast import expand, reshape
 from minigraph.ops.elementwise import cast, equal, where
@@ -37,24 +36,34 @@ def _sized(shape: list[int]) -> tuple[int, ...]:
     return tuple(shape)
 
 
+def _int64(sizes: int | Sequence[int]) -> np.ndarray:
+    try:
+        return np.array(sizes, np.int64)
+    except OverflowError:
+        raise LoadError(f"Expected sizes that memory could hold, got {sizes}") from None
+
+
 def _shape(node: Node) -> np.ndarray:
     shape = shape_of(node.value(0))
     ends = node.integer("end", len(shape)) if "end" in node.attributes else None
-    return np.array(shape[slice(node.integer("start", 0), ends)], np.int64)
+    return _int64(shape[slice(node.integer("start", 0), ends)])
 
 
 def _size(node: Node) -> np.ndarray:
-    return np.array(math.prod(shape_of(node.value(0))), np.int64)
+    return _int64(math.prod(shape_of(node.value(0))))
 
 
 def _constant(node: Node) -> np.ndarray:
     if "value" in node.attributes:
-        return array_of(node.attributes["value"], None)
-    for name, dtype in (("float", np.float32), ("int", np.int64)):
-        if f"value_{name}" in node.attributes:
-            return np.array(node.attributes[f"value_{name}"], dtype)
-        if f"value_{name}s" in node.attributes:
-            return np.array(list(node.attributes[f"value_{name}s"]), dtype)
+        return node.array("value")
+    if "value_float" in node.attributes:
+        return np.array(node.number("value_float"), np.float32)
+    if "value_floats" in node.attributes:
+        return np.array(node.numbers("value_floats"), np.float32)
+    if "value_int" in node.attributes:
+        return np.array(node.integer("value_int"), np.int64)
+    if "value_ints" in node.attributes:
+        return np.array(node.integers("value_ints"), np.int64)
     raise node.refuse(f"Expected a dense tensor or numbers, got {', '.join(node.attributes)}")
 
 
@@ -62,7 +71,7 @@ def _constant_of_shape(node: Node) -> Value:
     shape = _sized(node.integers_at(0))
     fill = np.zeros(1, np.float32)
     if "value" in node.attributes:
-        fill = array_of(node.attributes["value"], None)
+        fill = node.array("value")
     if fill.size != 1:
         raise LoadError(f"Expected one element to fill with, got {list(fill.shape)}")
     if math.prod(shape) <= 65_536:
