@@ -12,10 +12,14 @@ from minigraph.backends.llvm.call import Binding, Call, Context, Lowering, Place
 from minigraph.backends.llvm.kernels.fill import fill_calls
 from minigraph.backends.llvm.kernels.reduction import partial_results, reduction_calls
 from minigraph.backends.llvm.kernels.reduction_space import Axis, axes_of, reduction_space
+from minigraph.backends.llvm.kernels.scan import statistic_call
 from minigraph.backends.llvm.kernels.statistics import Extreme, Mean, Statistic, Sum
 from minigraph.backends.llvm.memory_order import axis_order
 from minigraph.ir.spec import TensorSpec
 from minigraph.ops import broadcast, reduce
+
+_SHORT, _MANY = 64, 512
+"""Elements of a line, and results, where vectors are better used across lines than along them."""
 
 
 def reduced_axes(source: Place, axes: tuple[int, ...] | None, target: Place) -> list[Axis]:
@@ -31,18 +35,24 @@ def reduced_axes(source: Place, axes: tuple[int, ...] | None, target: Place) -> 
     return axes_of(source.spec.shape, source.strides, found)
 
 
-def sum_calls(binding: Binding, source: Place, axes: tuple[int, ...], target: Place) -> list[Call]:
-    """Sums over some axes of a tensor; in the workspace of ``partial_bytes``."""
-    where = reduced_axes(source, axes, target)
-    return reduction_calls(Sum(), source, target, where, binding.workspace, binding.target)
-
-
 def _calls(binding: Binding, statistic: Statistic, of_nothing: float) -> list[Call]:
     (x,) = binding.inputs
     if x.spec.size == 0:
         return fill_calls(binding.output, of_nothing)
     axes = reduced_axes(x, binding.op.axes, binding.output)
+    line = _short_line(x.spec, axes)
+    if line is not None:
+        return [statistic_call(statistic, x, line, binding.output)]
     return reduction_calls(statistic, x, binding.output, axes, binding.workspace, binding.target)
+
+
+def _short_line(x: TensorSpec, axes: list[Axis]) -> int | None:
+    """The innermost axis, where only that is reduced and it is short: then lanes are results."""
+    reduced = [number for number, axis in enumerate(axes) if not axis.kept and axis.size > 1]
+    if len(reduced) != 1 or axes[reduced[0]].source != 1:
+        return None
+    length = axes[reduced[0]].size
+    return reduced[0] if length <= _SHORT and x.size >= length * _MANY else None
 
 
 def partial_bytes(
