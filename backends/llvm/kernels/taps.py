@@ -171,11 +171,13 @@ def plane_sum_calls(
     x: Slot,
     x_strides: Sequence[int],
     y: Slot,
-    rows: Sequence[Sequence[tuple[int, ...]]],
-    columns: Sequence[Sequence[tuple[int, ...]]],
+    taps: Sequence[Sequence[Sequence[tuple[int, ...]]]],
     weighted: bool,
 ) -> list[Call]:
-    """Sums over height and width: y (N,C,H,W), with the strides of x along N and C."""
+    """Sums over height and width: y (N,C,H,W), with the strides of x along N and C.
+
+    ``taps`` are those of every row, and of every column.
+    """
     if y.spec.size == 0:
         return []
     n, c, height, width = y.spec.shape
@@ -184,5 +186,5 @@ def plane_sum_calls(
     adjacent = c > 1 and x_strides[1] == y_channel == 1
     code = TapSum(y.spec.dtype, 1, 2, weighted, adjacent)
     sizes = (n, height, width, c, *x_strides, y_image, y_row, y_pixel, y_channel)
-    maps: tuple[Place, ...] = (tap_table(rows, words), tap_table(columns, words))
+    maps: tuple[Place, ...] = tuple(tap_table(lists, words) for lists in taps)
     return [Call(code, (*maps, x), (y,), sizes)]
