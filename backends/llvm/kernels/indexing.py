@@ -128,11 +128,11 @@ def _index_add(binding: Binding) -> list[Call]:
 def _scatter_add(binding: Binding) -> list[Call]:
     x, indices, updates = binding.inputs
     axis = binding.op.axis % x.spec.ndim
-    moves = [
+    where, what = (
         Moves(slot, _replaced(slot.strides, axis, ()), (slot.strides[axis],))
         for slot in (indices, updates)
-    ]
-    return _added(binding, *moves, (indices.spec.shape[axis],))
+    )
+    return _added(binding, where, what, (indices.spec.shape[axis],))
 
 
 # ---- one-hot

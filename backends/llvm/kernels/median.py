@@ -152,9 +152,10 @@ class _InMemory:
             self.wires.store(value, wire)
         with self.k.loop(0, self.comparators) as number:
             low, high = (self.network.load(number, end) for end in (0, 1))
-            pair = [self.wires.load(wire, lanes=lanes) for wire in (low, high)]
-            for wire, value in zip((low, high), _sorted_pair(*pair), strict=True):
-                self.wires.store(value, wire)
+            a, b = (self.wires.load(wire, lanes=lanes) for wire in (low, high))
+            smaller, larger = _sorted_pair(a, b)
+            self.wires.store(smaller, low)
+            self.wires.store(larger, high)
         return self.wires.load(len(values) // 2, lanes=lanes)
 
 

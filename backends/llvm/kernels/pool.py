@@ -91,7 +91,7 @@ def _average(binding: Binding) -> list[Call]:
                 for taps in by_window(found, windows)
             ]
         )
-    return plane_sum_calls(x, x.strides[:2], y, *lists, weighted=True)
+    return plane_sum_calls(x, x.strides[:2], y, lists, weighted=True)
 
 
 def _average_grad(binding: Binding) -> list[Call]:
@@ -108,7 +108,7 @@ def _average_grad(binding: Binding) -> list[Call]:
                 for taps in by_element(found, size)
             ]
         )
-    return plane_sum_calls(gy, gy.strides[:2], gx, *lists, weighted=True)
+    return plane_sum_calls(gy, gy.strides[:2], gx, lists, weighted=True)
 
 
 LOWERINGS: Mapping[type, Lowering] = {

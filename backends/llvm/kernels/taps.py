@@ -65,9 +65,16 @@ class Taps:
         """``values = body(the words of a tap, values)`` for all taps in their order."""
 
         def step(at: Value, values: list[Value]) -> Sequence[Value]:
-            return body([self.table.load(at + word) for word in range(self.words)], values)
+            return body(self._words_at(at), values)
 
         return k.carry(self.first, self.last, initial, step, self.words)
+
+    def tap(self, number: int) -> list[Value]:
+        """The words of one tap."""
+        return self._words_at(self.first + number * self.words)
+
+    def _words_at(self, position: Value) -> list[Value]:
+        return [self.table.load(position + word) for word in range(self.words)]
 
 
 def tables(k: Kernel, count: int) -> list[View]:
@@ -145,7 +152,37 @@ class TapSum(KernelCode):
         def body(at: Value, mask: Value | None) -> None:
             y.store(self._sum(k, taps, x.at(at), lanes, mask), at, mask=mask)
 
+        if self.mapped == 2:
+            k.vectors(length, lanes, body)
+            return
+        count = (taps[0].last - taps[0].first) // taps[0].words
+        for few in (1, 2):  # as most resizes have: what the taps say is read but once
+            with k.when(count.equals(few)):
+                self._short_line(k, taps[0], few, x, y, length)
+        with k.when(count.equals(0) | (count > 2)):
+            k.vectors(length, lanes, body)
+
+    def _short_line(
+        self, k: Kernel, taps: Taps, count: int, x: View, y: View, length: Value
+    ) -> None:
+        lanes = k.lanes(self.dtype) if self.adjacent else 1
+        known = [taps.tap(number) for number in range(count)]
+        sources = [x.strided(1).at(tap[0]).strided(*x.strides) for tap in known]
+        weights = [self._weight(tap, lanes) for tap in known] if self.weighted else []
+
+        def body(at: Value, mask: Value | None) -> None:
+            values = [source.load(at, lanes=lanes, mask=mask) for source in sources]
+            if self.weighted:
+                values = [v * w for v, w in zip(values, weights, strict=True)]
+            total = values[0]
+            for value in values[1:]:
+                total = total + value
+            y.store(total, at, mask=mask)
+
         k.vectors(length, lanes, body)
+
+    def _weight(self, tap: list[Value], lanes: int) -> Value:
+        return tap[1].bits_as(FLOAT64).to(value_type(self.dtype)).spread(lanes)
 
     def _sum(
         self, k: Kernel, taps: Sequence[Taps], x: View, lanes: int, mask: Value | None
@@ -161,8 +198,7 @@ class TapSum(KernelCode):
                 value = there.load(lanes=lanes, mask=mask)
             if not self.weighted:
                 return [sums[0] + value]
-            weight = tap[1].bits_as(FLOAT64).to(value.type.with_lanes(1)).spread(lanes)
-            return [k.fma(value, weight, sums[0])]
+            return [k.fma(value, self._weight(tap, lanes), sums[0])]
 
         return taps[0].carry(k, [zero], add)[0]
 
@@ -171,11 +207,13 @@ def plane_sum_calls(
     x: Slot,
     x_strides: Sequence[int],
     y: Slot,
-    rows: Sequence[Sequence[tuple[int, ...]]],
-    columns: Sequence[Sequence[tuple[int, ...]]],
+    taps: Sequence[Sequence[Sequence[tuple[int, ...]]]],
     weighted: bool,
 ) -> list[Call]:
-    """Sums over height and width: y (N,C,H,W), with the strides of x along N and C."""
+    """Sums over height and width: y (N,C,H,W), with the strides of x along N and C.
+
+    ``taps`` are those of every row, and of every column.
+    """
     if y.spec.size == 0:
         return []
     n, c, height, width = y.spec.shape
@@ -184,5 +222,5 @@ def plane_sum_calls(
     adjacent = c > 1 and x_strides[1] == y_channel == 1
     code = TapSum(y.spec.dtype, 1, 2, weighted, adjacent)
     sizes = (n, height, width, c, *x_strides, y_image, y_row, y_pixel, y_channel)
-    maps: tuple[Place, ...] = (tap_table(rows, words), tap_table(columns, words))
+    maps: tuple[Place, ...] = tuple(tap_table(lists, words) for lists in taps)
     return [Call(code, (*maps, x), (y,), sizes)]

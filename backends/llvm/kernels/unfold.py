@@ -73,7 +73,7 @@ def _fold(binding: Binding) -> list[Call]:
                 for taps in by_element(found, y.spec.shape[2 + axis])
             ]
         )
-    return plane_sum_calls(columns, (image, channel), y, *lists, weighted=False)
+    return plane_sum_calls(columns, (image, channel), y, lists, weighted=False)
 
 
 LOWERINGS: Mapping[type, Lowering] = {

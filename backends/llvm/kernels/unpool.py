@@ -61,11 +61,11 @@ def _unpool(binding: Binding) -> list[Call]:
         (flat,) = carve(binding.workspace, (DType.FLOAT32, y.spec.size))
         sums = part(flat, 0, y.spec.shape, DType.FLOAT32, without_gaps(y))
     plane = IndexedAxis.of_plane(sums)
-    moves = [Moves(slot, slot.strides[:2], slot.strides[2:]) for slot in (positions, x)]
+    where, what = (Moves(slot, slot.strides[:2], slot.strides[2:]) for slot in (positions, x))
     return [
         *check_calls(positions, 0, plane.count),
         *fill_region(sums, 0.0),
-        *add_calls(sums, (0, 1), plane, *moves, x.spec.shape[2:]),
+        *add_calls(sums, (0, 1), plane, where, what, x.spec.shape[2:]),
         *(copy_calls(sums, y) if sums is not y else ()),
     ]
 
