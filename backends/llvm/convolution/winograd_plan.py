@@ -99,6 +99,7 @@ class Plan:
         """Bytes."""
         return carved_bytes(*self.parts())
 
+
 def plan_of(winograd: Winograd, tiles: int, inputs: int, outputs: int, context: Context) -> Plan:
     """The plan for a convolution of these channels."""
     tile = choose_tile(context.target, DType.FLOAT32, outputs)
@@ -156,7 +157,9 @@ class GradientPlan:
         inputs, outputs = self.channels
         if self.chunks > 1:
             rows = rounded_up(self.outputs, self.tile.rows)
-            d = self.chunks * _planes(self.winograd, rows, rounded_up(self.inputs, self.tile.columns))
+            d = self.chunks * _planes(
+                self.winograd, rows, rounded_up(self.inputs, self.tile.columns)
+            )
         else:
             d = self.threads * _planes(self.winograd, outputs, inputs)
         sizes = (
