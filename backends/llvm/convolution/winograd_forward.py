@@ -27,6 +27,7 @@ from minigraph.backends.llvm.convolution.winograd_tiles import (
     TileReader,
     Tiles,
     each_vector,
+    store_points,
     write_tile,
 )
 from minigraph.backends.llvm.convolution.winograd_transforms import BY_OUTPUTS, Grid, Winograd
@@ -70,14 +71,14 @@ class TransformWeights(KernelCode):
     def emit(self, k: Kernel) -> None:
         variant, tile = self.variant, self.variant.tile
         weights, panels = Weights(*k.sizes[:-1]), k.sizes[-1]
-        target = panel_view(k, k.pointers[1], variant.winograd, tile, weights.inputs)
+        u = planes(k, k.pointers[1], rounded_up(weights.inputs, tile.lanes), tile.columns)
         writer = panel_writer(k, variant, tile, weights)
         vectors = (weights.inputs + (tile.lanes - 1)) // tile.lanes
         with k.parallel(panels * vectors) as item:
             panel, first = item // vectors, item % vectors * tile.lanes
             count = k.minimum(weights.inputs - first, tile.lanes)
-            there = target.at(panel, 0, first).strided(*target.strides[1:])
-            writer.write(panel, first, count, there)
+            target = u.at(panel * variant.winograd.products, first)
+            writer.write(panel, first, count, target.settled())
 
 
 @dataclass(frozen=True)
@@ -99,16 +100,16 @@ class TransformInputs(KernelCode):
         source, tiles, (channels, rows) = split_sizes(k)
         image_pointer, zeros_pointer, v_pointer = k.pointers
         nothing = own_zeros(k, zeros_pointer, channels)
-        plane = rows * self.channel_block + PLANE_GAP
-        v = k.view(v_pointer, FLOAT, plane * winograd.products, plane, self.channel_block, 1)
+        v = planes(k, v_pointer, rows, self.channel_block)
         image = source.view(k, image_pointer)
         reader = TileReader(k, winograd, winograd.input_matrix, source, image)
         with k.parallel(rows) as row:
             reader.find(tiles, k.minimum(row, tiles.count - 1), nothing)
+            at_row = v.at(0, row).settled()
 
             def store(channel: Value, values: Grid) -> None:
                 block, within = channel // self.channel_block, channel % self.channel_block
-                store_points(winograd, values, v.at(block, 0, row, within).strided(plane))
+                store_points(winograd, values, at_row.at(block * winograd.products, 0, within))
 
             reader.each_vector(channels, lanes, self.input_tail, store)
 
@@ -140,9 +141,10 @@ class ManyTiles(KernelCode):
         writer = self.epilogue.writer(k, k.pointers[2:-3], k.sizes[own:])
         zeros_pointer, v_pointer, m_pointer = k.pointers[-3:]
         nothing = own_zeros(k, zeros_pointer, inputs)
-        v = own_planes(k, v_pointer, winograd, block, rounded_up(inputs, tile.lanes))
+        depth = rounded_up(inputs, tile.lanes)
+        v = own_planes(k, v_pointer, winograd, block, depth)
         m = own_planes(k, m_pointer, winograd, block, tile.columns)
-        u = panel_view(k, k.pointers[1], winograd, tile, inputs)
+        u = planes(k, k.pointers[1], depth, tile.columns)
         image = source.view(k, k.pointers[0])
         reader = TileReader(k, winograd, winograd.input_matrix, source, image)
         panels = (outputs + (tile.columns - 1)) // tile.columns
@@ -154,13 +156,16 @@ class ManyTiles(KernelCode):
             with k.loop(0, rows) as row:
                 reader.find(tiles, k.minimum(first + row, tiles.count - 1), nothing)
 
-                def store(channel: Value, values: Grid, row: Value = row) -> None:
-                    store_points(winograd, values, v.at(0, row, channel))
+                at_row = v.at(0, row).settled()
+
+                def store(channel: Value, values: Grid, at_row: View = at_row) -> None:
+                    store_points(winograd, values, at_row.at(0, 0, channel))
 
                 reader.each_vector(inputs, tile.lanes, variant.input_tail, store)
             with k.loop(first_panel, k.minimum(first_panel + group, panels)) as panel:
+                u_of_panel = u.at(panel * winograd.products)
                 with k.loop(0, winograd.products) as point:
-                    multiply(k, tile, rows, inputs, v.at(point), u.at(panel, point), m.at(point))
+                    multiply(k, tile, rows, inputs, v.at(point), u_of_panel.at(point), m.at(point))
                 write_panel(k, variant, tile, tiles, first, count, m, writer, panel, outputs)
 
 
@@ -192,8 +197,7 @@ class ManyChannels(KernelCode):
         writer = self.epilogue.writer(k, k.pointers[2:-3], k.sizes[own:])
         zeros_pointer, u_pointer, m_pointer = k.pointers[-3:]
         nothing = own_zeros(k, zeros_pointer, k.index(tile.columns))
-        plane = rounded_up(tiles.count, tile.rows) * self.channel_block + PLANE_GAP
-        v = k.view(k.pointers[0], FLOAT, plane * winograd.products, plane, self.channel_block, 1)
+        v = planes(k, k.pointers[0], rounded_up(tiles.count, tile.rows), self.channel_block)
         u = own_planes(k, u_pointer, winograd, self.channel_block, tile.columns)
         m = own_planes(k, m_pointer, winograd, group, tile.columns)
         panel_writer_ = panel_writer(k, variant, tile, weights)
@@ -205,7 +209,7 @@ class ManyChannels(KernelCode):
             with k.loop(0, weights.inputs, self.channel_block) as channel:
                 channels = k.minimum(weights.inputs - channel, self.channel_block)
                 panel_writer_.write(panel, channel, channels, u)
-                block = v.at(channel // self.channel_block, 0, first).strided(*v.strides[1:])
+                block = v.at(channel // self.channel_block * winograd.products, first)
                 with k.loop(0, winograd.products) as point:
                     multiply(
                         k, tile, rounded_up(count, tile.rows), channels, block.at(point),
@@ -232,10 +236,10 @@ def multiply(
     The views' first stride is that of points. With ``start`` (is_first, zeros) products are added
     to the result, but for the first time.
     """
-    left, right, result = (v.strided(*v.strides[-2:]) for v in (left, right, result))
+    left, right, result = (v.strided(*v.strides[1:]).settled() for v in (left, right, result))
     lanes = tile.lanes
     with k.loop(0, rows, tile.rows) as row:
-        a, c = left.at(row), result.at(row)
+        a, c = left.at(row).settled(), result.at(row).settled()
         sums = zeros(k, tile, FLOAT) if start is None else read_sums(k, tile, c, *start)
         sums = add_products(
             k, tile, 0, depth,
@@ -283,13 +287,11 @@ def write_panel(
         image, tile_row, tile_column = tiles.place(first + row)
         y, x = tile_row * step, tile_column * step
         inside = (tiles.height - y, tiles.width - x) if variant.partial_tiles else None
-        at_tile, products = writer.at(image, y, x), m.at(0, row)
+        at_tile, products = writer.at(image, y, x), m.at(0, row).settled()
 
         def write(column: Value, mask: Value | None) -> None:
-            def load(point: int) -> Value:
-                return products.load(point, 0, column, lanes=tile.lanes)
-
-            write_tile(k, winograd, load, at_tile, inside, channel + column, mask)
+            at_column = products.at(0, 0, column).strided(products.strides[0])
+            write_tile(k, winograd, at_column, at_tile, inside, channel + column, mask)
 
         each_vector(k, width, tile.lanes, variant.output_tail, write)
 
@@ -303,16 +305,16 @@ def panel_writer(k: Kernel, variant: Variant, tile: Tile, weights: Weights) -> P
     )  # fmt: skip
 
 
-def panel_view(k: Kernel, pointer: object, winograd: Winograd, tile: Tile, inputs: Index) -> View:
-    """U (panel, point, input, output)."""
-    plane = rounded_up(inputs, tile.lanes) * tile.columns + PLANE_GAP
-    return k.view(pointer, FLOAT, plane * winograd.products, plane, tile.columns, 1)
+def planes(k: Kernel, pointer: object, rows: Value, columns: Index) -> View:
+    """Matrices (point, row, column), one a point, with gaps between them."""
+    if isinstance(columns, Value):
+        columns = columns.settled()
+    return k.view(pointer, FLOAT, (rows * columns + PLANE_GAP).settled(), columns, 1)
 
 
 def own_planes(k: Kernel, pointer: object, winograd: Winograd, rows: Index, columns: Index) -> View:
-    """This thread's (point, row, column)."""
-    plane = k.index(rows) * columns + PLANE_GAP
-    return k.view(pointer, FLOAT, plane, columns, 1).at(k.thread * winograd.products)
+    """This thread's matrices (point, row, column)."""
+    return planes(k, pointer, k.index(rows), columns).at(k.thread * winograd.products).settled()
 
 
 def own_zeros(k: Kernel, pointer: object, count: Value) -> View:
@@ -323,13 +325,6 @@ def own_zeros(k: Kernel, pointer: object, count: Value) -> View:
     with k.loop(0, size, lanes) as i:
         zeros.store(k.zero(FLOAT32.with_lanes(lanes)), i)
     return zeros
-
-
-def store_points(winograd: Winograd, values: Grid, target: View) -> None:
-    """A tile's values at the points; the target's first stride is that of points."""
-    for i in range(winograd.points):
-        for j in range(winograd.points):
-            target.store(values[i][j], i * winograd.points + j)
 
 
 def split_sizes(k: Kernel, own: int | None = None) -> tuple[Source, Tiles, list[Value]]:

@@ -15,24 +15,24 @@ and a second call adds them up in order and transforms the sum. Else the item tr
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from minigraph.backends.llvm.convolution.tile import Tile, add_products
 from minigraph.backends.llvm.convolution.winograd_forward import (
-    PLANE_GAP,
     own_planes,
     own_zeros,
+    planes,
     read_sums,
     rounded_up,
-    store_points,
 )
 from minigraph.backends.llvm.convolution.winograd_tiles import (
     FLOAT,
     Source,
     TileReader,
     Tiles,
+    at_points,
     each_vector,
+    store_points,
 )
 from minigraph.backends.llvm.convolution.winograd_transforms import (
     BY_OUTPUTS,
@@ -134,15 +134,16 @@ class WeightGradient(KernelCode):
                     read_inputs.find(tiles, first + row, nothing, first_input)
                     read_gradients.find(tiles, first + row, nothing, first_output)
 
-                    def store_v(channel: Value, values: Grid, row: Value = row) -> None:
-                        store_points(winograd, values, v.at(0, row, channel))
+                    for reader, target, channels, has_tail in (
+                        (read_inputs, v, part.inputs, variant.input_tail),
+                        (read_gradients, z, part.outputs, variant.output_tail),
+                    ):
+                        at_row = target.at(0, row).settled()
 
-                    def store_z(channel: Value, values: Grid, row: Value = row) -> None:
-                        store_points(winograd, values, z.at(0, row, channel))
+                        def store(channel: Value, values: Grid, at_row: View = at_row) -> None:
+                            store_points(winograd, values, at_row.at(0, 0, channel))
 
-                    lanes = tile.lanes
-                    read_inputs.each_vector(part.inputs, lanes, variant.input_tail, store_v)
-                    read_gradients.each_vector(part.outputs, lanes, variant.output_tail, store_z)
+                        reader.each_vector(channels, tile.lanes, has_tail, store)
                 with k.loop(0, winograd.products) as point:
                     add_outer_products(
                         k, tile, part, count, z.at(point), v.at(point), d.at(point),
@@ -154,7 +155,7 @@ class WeightGradient(KernelCode):
                     def write(channel: Value, mask: Value | None, output: Value = output) -> None:
                         write_weights(
                             k, winograd,
-                            lambda p: d.load(p, output, channel, lanes=tile.lanes),
+                            d.at(0, output, channel),
                             writer, first_output + output, first_input + channel, mask,
                         )  # fmt: skip
 
@@ -196,9 +197,7 @@ class SumChunks(KernelCode):
                         lambda i, total: [total[0] + here.load(i, lanes=lanes)],
                     )  # fmt: skip
                     sums.store(total, point)
-                write_weights(
-                    k, winograd, lambda p: sums.load(p, lanes=lanes), writer, output, channel, mask
-                )
+                write_weights(k, winograd, sums, writer, output, channel, mask)
 
             each_vector(k, inputs, lanes, variant.input_tail, write)
 
@@ -212,9 +211,11 @@ def chunk_planes(
     chunk: Value,
 ) -> View:
     """A chunk's D (point, output, input), with room for whole register tiles."""
-    row = rounded_up(inputs, variant.tile.columns)
-    plane = rounded_up(outputs, variant.tile.rows) * row + PLANE_GAP
-    return k.view(pointer, FLOAT, plane, row, 1).at(chunk * variant.winograd.products)
+    rows, columns = (
+        rounded_up(outputs, variant.tile.rows),
+        rounded_up(inputs, variant.tile.columns),
+    )
+    return planes(k, pointer, rows, columns).at(chunk * variant.winograd.products).settled()
 
 
 def add_outer_products(
@@ -229,9 +230,10 @@ def add_outer_products(
     nothing: View,
 ) -> None:
     """``d = z^T @ v`` the first time, then ``+=``, at one point. Views: (point, row, column)."""
-    z, v, d = (view.strided(*view.strides[-2:]) for view in (z, v, d))
+    z, v, d = (view.strided(*view.strides[1:]).settled() for view in (z, v, d))
     with k.loop(0, block.outputs, tile.rows) as row, k.loop(0, block.inputs, tile.columns) as first:
-        numbers, vectors, target = z.at(0, row), v.at(0, first), d.at(row, first)
+        numbers, vectors = z.at(0, row).settled(), v.at(0, first).settled()
+        target = d.at(row, first).settled()
         sums = add_products(
             k, tile, 0, depth,
             lambda i, t: numbers.load(t, i),
@@ -246,15 +248,17 @@ def add_outer_products(
 def write_weights(
     k: Kernel,
     winograd: Winograd,
-    load: Callable[[int], Value],
+    sums: View,
     writer: EpilogueWriter,
     output: Value,
     channel: Value,
     mask: Value | None,
 ) -> None:
-    """The nine weights of one output channel and a vector of input channels, from ``load(p)``."""
-    points = winograd.points
-    taps = transform(k, winograd.weight_matrix.T, lambda i, j: load(i * points + j))
+    """The nine weights of one output channel and a vector of input channels, from D by point."""
+    points, lanes, views = winograd.points, k.lanes(FLOAT), at_points(winograd, sums)
+    taps = transform(
+        k, winograd.weight_matrix.T, lambda i, j: views[i * points + j].load(lanes=lanes)
+    )
     for r in range(TAPS):
         for s in range(TAPS):
             writer.store(taps[r][s], (output, r, s), channel, mask)

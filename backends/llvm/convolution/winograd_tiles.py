@@ -135,22 +135,45 @@ def _inside(position: Value, size: Index) -> Value:
     return (position >= 0) & (position < size)
 
 
+def at_points(winograd: Winograd, first: View) -> list[View]:
+    """Views at each of the points; the first's first stride is the distance between them.
+
+    Each pointer is the one before and a step. Products of the stride would be the same in all
+    rounds of all loops around, and LLVM would compute them beforehand and run out of registers.
+    """
+    views = [first]
+    for _ in range(winograd.products - 1):
+        views.append(views[-1].at(1))
+    return views
+
+
+def store_points(winograd: Winograd, values: Grid, first: View) -> None:
+    """A tile's values at the points; the view's first stride is the distance between them."""
+    flat = [value for row in values for value in row]
+    for value, view in zip(flat, at_points(winograd, first), strict=True):
+        view.store(value)
+
+
 def write_tile(
     k: Kernel,
     winograd: Winograd,
-    load: Callable[[int], Value],
+    products: View,
     writer: EpilogueWriter,
     inside: tuple[Value, Value] | None,
     channel: Value,
     mask: Value | None,
 ) -> None:
-    """Transform the products of a tile, finish and store its outputs.
+    """Transform the products of a tile (by point), finish and store its outputs.
 
     ``writer`` stands at the tile's first pixel; ``inside`` is how many rows and columns of the
     tile lie in the image, None if all do.
     """
     points, outputs = winograd.points, range(winograd.outputs)
-    results = transform(k, winograd.output_matrix, lambda i, j: load(i * points + j))
+    views = at_points(winograd, products)
+    lanes = k.lanes(FLOAT)
+    results = transform(
+        k, winograd.output_matrix, lambda i, j: views[i * points + j].load(lanes=lanes)
+    )
     for i in outputs:
         for j in outputs:
             if inside is None:

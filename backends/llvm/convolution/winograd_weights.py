@@ -17,10 +17,9 @@ import llvmlite.ir as ir
 
 from minigraph.backend import Slot
 from minigraph.backends.llvm.convolution.tile import Tile
-from minigraph.backends.llvm.convolution.winograd_tiles import FLOAT
+from minigraph.backends.llvm.convolution.winograd_tiles import FLOAT, store_points
 from minigraph.backends.llvm.convolution.winograd_transforms import (
     TAPS,
-    Grid,
     Winograd,
     transform,
     transposed,
@@ -100,7 +99,11 @@ class PanelWriter:
             def load(r: int, s: int) -> Value:
                 return filters.load(0, last - r, last - s, lanes=lanes, mask=mask)
 
-            self._store(transform(k, self._winograd.weight_matrix, load), target.at(0, i))
+            store_points(
+                self._winograd,
+                transform(k, self._winograd.weight_matrix, load),
+                target.at(0, i),
+            )
 
     def _write_transposed(self, output: Value, first: Value, count: Value, target: View) -> None:
         k, lanes, block = self._k, self._tile.lanes, self._block
@@ -118,17 +121,11 @@ class PanelWriter:
                 def load(r: int, s: int, channel: Value = channel) -> Value:
                     return block.load(r, s, channel, lanes=lanes)
 
-                matrix = self._winograd.weight_matrix
-                self._store(transform(k, matrix, load), target.at(0, i + channel))
+                values = transform(k, self._winograd.weight_matrix, load)
+                store_points(self._winograd, values, target.at(0, i + channel))
 
     def _filter(self, output: Value, channel: Value) -> View:
         """Weights of an output channel; beyond the last one (nobody reads these) the last."""
         if self._output_tail:
             output = self._k.minimum(output, self._k.index(self._weights.outputs) - 1)
         return self._view.at(output, 0, 0, channel)
-
-    def _store(self, values: Grid, target: View) -> None:
-        points = self._winograd.points
-        for i in range(points):
-            for j in range(points):
-                target.store(values[i][j], i * points + j)

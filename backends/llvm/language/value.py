@@ -117,6 +117,11 @@ class Value:
         chosen = self.builder.select(condition.ir, self._as(a, kind).ir, self._as(b, kind).ir)
         return Value(self.builder, chosen, kind)
 
+    def settled(self) -> Value:
+        """The same index, which LLVM does not trace back to its origin (see ``View.settled``)."""
+        pointer = self.builder.inttoptr(self.ir, ir.PointerType())
+        return self._same(self.builder.ptrtoint(pointer, self.type.ir))
+
     # ---- conversion
 
     def to(self, type_: Type) -> Value:

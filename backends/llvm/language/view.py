@@ -42,6 +42,15 @@ class View:
         """The same array seen from so many elements further on in memory."""
         return self.strided(1).at(elements).strided(*self.strides)
 
+    def settled(self) -> View:
+        """The same, with a pointer that LLVM does not trace back to what it was computed from.
+
+        For use before an inner loop: where addresses are long sums, LLVM's loop strength reduction
+        weighs all ways of splitting them, which can take seconds.
+        """
+        pointer = self.kernel.pointer_at(self.address())
+        return View(self.kernel, pointer, self.dtype, *self.strides)
+
     def strided(self, *strides: Index) -> View:
         """The same first element with other strides."""
         return View(self.kernel, self.pointer, self.dtype, *strides)
