@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from minigraph.backend import Algorithm, Program, Refused, Supported
 from minigraph.backends.llvm import target as targets
 from minigraph.backends.llvm.call import Context, Lowering
-from minigraph.backends.llvm.kernels import conv, elementwise, fill, pool, reduce, shape
+from minigraph.backends.llvm.kernels import conv, elementwise, fill, matmul, pool, reduce, shape
 from minigraph.backends.llvm.kernels.fused import can_fuse, fused_lowering
 from minigraph.backends.llvm.library import Library
 from minigraph.backends.llvm.memory_order import axis_order
@@ -20,7 +20,7 @@ from minigraph.ir.op import Op
 from minigraph.ir.spec import DType, TensorSpec
 from minigraph.ops.fused import Body, Fused
 
-ANCHORS: Mapping[type, Lowering] = {**conv.ANCHORS}
+ANCHORS: Mapping[type, Lowering] = {**conv.ANCHORS, **matmul.LOWERINGS}
 """Ops that can finish their results by an epilogue before they store them."""
 
 LOWERINGS: Mapping[type, Lowering] = {
