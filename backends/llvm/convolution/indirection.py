@@ -13,7 +13,7 @@ from minigraph.backends.llvm.convolution.axis import Windows
 from minigraph.backends.llvm.language.kernel import Kernel
 from minigraph.backends.llvm.language.types import UINT64
 from minigraph.backends.llvm.language.value import Value
-from minigraph.backends.llvm.language.view import View
+from minigraph.backends.llvm.language.view import Index, View
 from minigraph.ir.spec import DType
 
 IMAGE, ROW, COLUMN, INPUT_ROW, INPUT_COLUMN, ADDRESS = range(6)
@@ -72,27 +72,41 @@ class Indirection:
         zeros.
         """
         padded = (count + (granule - 1)) // granule * granule
-        self._locate(image, rows, columns, first, count, padded)
+        self.locate(image, rows, columns, first, count, padded)
+        self.find(image, rows, columns, 0, self.k.index(rows.taps) * columns.taps, padded, nothing)
+
+    def find(
+        self,
+        image: Image,
+        rows: Windows,
+        columns: Windows,
+        first_tap: Index,
+        last_tap: Index,
+        padded: Value,
+        nothing: Value,
+    ) -> None:
+        """Note the addresses of located pixels for some taps; those that are none read zeros."""
         k, lanes = self.k, self.k.target.lanes(8)
-        with k.loop(0, padded, lanes) as i:
-            row, column, address = (
-                self.places.load(what, i, lanes=lanes)
-                for what in (INPUT_ROW, INPUT_COLUMN, ADDRESS)
-            )
-            with k.loop(0, rows.taps) as u, k.loop(0, columns.taps) as v:
-                down, across = u * rows.tap_step, v * columns.tap_step
+        _, row_stride, pixel_stride = image.view.strides
+        with k.loop(first_tap, last_tap) as tap:
+            down = tap // columns.taps * rows.tap_step
+            across = tap % columns.taps * columns.tap_step
+            step = (down * row_stride + across * pixel_stride) * image.itemsize
+            exists = tap < k.index(rows.taps) * columns.taps
+            with k.loop(0, padded, lanes) as i:
+                row, column, address = (
+                    self.places.load(what, i, lanes=lanes)
+                    for what in (INPUT_ROW, INPUT_COLUMN, ADDRESS)
+                )
                 inside = self._inside(row + down, image.height)
-                inside = inside & self._inside(column + across, image.width)
-                _, row_stride, pixel_stride = image.view.strides
-                step = (down * row_stride + across * pixel_stride) * image.itemsize
-                found = inside.select(address + step, nothing)
-                self.addresses.store(found, u * columns.taps + v, i)
+                inside = inside & self._inside(column + across, image.width) & exists
+                self.addresses.store(inside.select(address + step, nothing), tap, i)
 
     def _inside(self, position: Value, size: Value) -> Value:
         """0 <= position < size: as unsigned numbers, negative ones are large."""
         return position.to(UINT64) < size.to(UINT64)
 
-    def _locate(
+    def locate(
         self,
         image: Image,
         rows: Windows,

@@ -7,7 +7,7 @@ from typing import Any
 
 from minigraph.backend import Algorithm, Refused
 from minigraph.backends.llvm.call import Binding, Call, Context, Lowering
-from minigraph.backends.llvm.convolution import direct
+from minigraph.backends.llvm.convolution import direct, weight_gradient
 from minigraph.backends.llvm.convolution.method import Method, problem_of
 from minigraph.backends.llvm.convolution.winograd import winograd_calls, winograd_candidates
 from minigraph.ir.spec import TensorSpec
@@ -16,7 +16,7 @@ from minigraph.ops.conv import Conv2d, Conv2dGradWeight, ConvTranspose2d
 CANDIDATES: Mapping[type, tuple[Method, ...]] = {
     Conv2d: (direct.DIRECT,),
     ConvTranspose2d: (direct.DIRECT,),
-    Conv2dGradWeight: (),
+    Conv2dGradWeight: (weight_gradient.SUMS,),
 }
 """Every method by op. The compiler takes the quickest whose error and workspace it allows."""
 
@@ -27,7 +27,7 @@ def _lowering(methods: Sequence[Method]) -> Lowering:
     def candidates(
         op: Any, inputs: tuple[TensorSpec, ...], context: Context
     ) -> tuple[Algorithm, ...] | Refused:
-        problem = problem_of(op, inputs) if methods else None
+        problem = problem_of(op, inputs)
         offers = (method.algorithm(method.name, problem, context) for method in methods)
         found = tuple(offer for offer in offers if offer is not None)
         return (*found, *winograd_candidates(op, inputs, context))

@@ -23,6 +23,7 @@ from minigraph.backends.llvm.language.value import Value
 from minigraph.backends.llvm.language.view import Index, View
 from minigraph.ir.spec import DType, TensorSpec
 from minigraph.ops.fused import Body, Fused, Instruction
+from minigraph.ops.matmul import MatMul
 
 
 class Kind(Enum):
@@ -96,7 +97,7 @@ class EpilogueWriter:
     ) -> None:
         """Finish and store neighbouring channels of one pixel.
 
-        ``pixel`` is (image, row, column) of the output (for matrices: row, 0, 0); ``channel`` is
+        ``pixel`` is (image, row, column) of the output (for matrices: 0, 0, row); ``channel`` is
         the first lane's; lanes where ``mask`` does not hold are neither read nor written.
         """
         self.output.store(self.finish(result, pixel, channel, mask), *pixel, channel, mask=mask)
@@ -183,6 +184,8 @@ def can_finish(body: Body, inputs: Sequence[TensorSpec]) -> Supported | Refused:
         return Refused("only the last result of a body can be stored")
     specs = body.specs(*inputs)
     result = specs[body.inputs]
+    if result.ndim not in (2, 4) or (isinstance(body.anchor.op, MatMul) and result.ndim == 4):
+        return Refused("matrices in batches have no epilogue")
     for instruction in body.instructions[1:]:
         if type(instruction.op) not in EMITTERS:
             return Refused(f"{instruction.op.name} is not elementwise")
@@ -205,6 +208,6 @@ def _kind(spec: TensorSpec, result: TensorSpec) -> Kind | None:
 
 
 def _pixel_strides(slot: Slot) -> Strides:
-    """Strides of image, row and column; a matrix has rows alone."""
+    """Strides of image, row and column; the rows of a matrix count as columns of pixels."""
     strides = slot.strides
-    return (strides[0], strides[2], strides[3]) if len(strides) == 4 else (strides[0], 0, 0)
+    return (strides[0], strides[2], strides[3]) if len(strides) == 4 else (0, 0, strides[0])

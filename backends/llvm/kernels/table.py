@@ -12,6 +12,7 @@ from minigraph.backends.llvm.kernels import (
     fill,
     indexing,
     loss,
+    matmul,
     median,
     moments,
     pool,
@@ -28,6 +29,7 @@ from minigraph.ops.fused import Fused
 
 ANCHORS: Mapping[type, Lowering] = {
     **conv.ANCHORS,
+    **matmul.LOWERINGS,
 }
 """Ops that can finish their results by an epilogue before they store them."""
 
