@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from minigraph.backend import Slot
 from minigraph.backends.llvm.call import Binding, Call, Lowering, part, simple
 from minigraph.backends.llvm.kernels.copy import copy_calls
-from minigraph.backends.llvm.kernels.shape import border_calls, region
+from minigraph.backends.llvm.kernels.shape import along, border_calls, region
 from minigraph.backends.llvm.kernels.taps import plane_sum_calls
-from minigraph.backends.llvm.kernels.windows import by_element, meetings
+from minigraph.backends.llvm.kernels.windows import Meeting, by_element, meetings
 from minigraph.ir.spec import TensorSpec
 from minigraph.ops import unfold
 
@@ -28,6 +28,7 @@ def _by_place(columns: Slot, channels: int, kernel: int, windows: tuple[int, ...
 
 
 def _unfold(binding: Binding) -> list[Call]:
+    """For each place in the window, the image shifted by it, with zeros where it has no pixels."""
     (x,), op = binding.inputs, binding.op
     n, c, *windows = op.pooled_shape(x.spec)
     y = _by_place(binding.output, c, op.kernel[0] * op.kernel[1], tuple(windows))
@@ -35,20 +36,22 @@ def _unfold(binding: Binding) -> list[Call]:
     calls: list[Call] = []
     for number in range(y.spec.shape[2]):
         place = divmod(number, op.kernel[1])
-        met = [[m for m in found[axis] if m.place == place[axis]] for axis in (0, 1)]
-        target = region(y, [range(n), range(c), range(number, number + 1), *map(range, windows)])
-        target = _without_axis(target, 2)
-        inside = [range(n), range(c)]
-        source = [range(n), range(c)]
-        for axis in (0, 1):
-            first = met[axis][0] if met[axis] else None
-            count = len(met[axis])
-            start, element = (first.window, first.element) if first else (0, 0)
-            inside.append(range(start, start + count))
-            source.append(range(element, element + count * op.stride[axis], op.stride[axis]))
+        met = [_met(found[axis], place[axis], op.stride[axis]) for axis in (0, 1)]
+        inside = [range(n), range(c), *(windows for windows, _ in met)]
+        source = [range(n), range(c), *(elements for _, elements in met)]
+        target = _without_axis(along(y, 2, range(number, number + 1)), 2)
         calls += border_calls(target, inside, 0.0)
         calls += copy_calls(region(x, source), region(target, inside))
     return calls
+
+
+def _met(found: Sequence[Meeting], place: int, stride: int) -> tuple[range, range]:
+    """The windows in which this place is inside the image, and its elements there."""
+    here = [m for m in found if m.place == place]
+    if not here:
+        return range(0), range(0)
+    window, element, count = here[0].window, here[0].element, len(here)
+    return range(window, window + count), range(element, element + count * stride, stride)
 
 
 def _without_axis(slot: Slot, axis: int) -> Slot:
