@@ -83,7 +83,7 @@ def _select(
     return [
         partial(np.equal, positions, number, out=mask),
         partial(np.copyto, bits, mask.view(np.int8)),
-        partial(np.negative, bits, out=bits),
+        partial(np.subtract, np.zeros((), bits.dtype), bits, out=bits),  # see windows.py
         partial(np.bitwise_and, bits, source.view(bits.dtype), out=bits),
     ]
 

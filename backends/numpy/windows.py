@@ -101,13 +101,16 @@ def bind_positions(
     """
     mask, chosen = scratch  # bool, and the positions' dtype
     calls: list[Call] = [partial(positions.fill, 0)]
+    zero = np.zeros((), positions.dtype)
     for place in reversed(places):
         here = (slice(None), *place.windows)
         keep, number = chosen[here], np.array(place.number, positions.dtype)
         calls += [
             partial(differs, x[:, *place.input], y[here], out=mask[here]),
             partial(np.copyto, keep, mask[here]),
-            partial(np.negative, keep, out=keep),  # all bits where the element is elsewhere
+            # All bits where the element is elsewhere. (Not by np.negative: NumPy 2.4.6 gives wrong
+            # numbers for it in place, over elements that lie 16 bytes apart.)
+            partial(np.subtract, zero, keep, out=keep),
             partial(np.bitwise_and, positions[here], keep, out=positions[here]),
             partial(np.invert, keep, out=keep),
             partial(np.bitwise_and, keep, number, out=keep),

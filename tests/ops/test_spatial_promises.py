@@ -165,3 +165,21 @@ def test_lp_pooling_keeps_not_a_number(power: int) -> None:
     x[0, 0, 1, 1] = np.nan
     y = mg.compile(lambda x: mg.lp_pool2d(x, power, 2), {"x": ((1, 1, 2, 4), "float64")})(x=x)
     np.testing.assert_array_equal(y["output"], [[[[np.nan, 0.0]]]])
+
+
+def test_positions_of_wide_windows() -> None:
+    """Against a plain loop; four windows a row: NumPy's in-place negation fails at that stride."""
+    x = np.random.default_rng(0).permutation(4 * 20 * 20).reshape(1, 4, 20, 20).astype(np.float32)
+
+    def model(x: Any) -> Any:
+        pooled = mg.max_pool2d_with_positions(x, 17, 5, padding=8)
+        return dict(zip(("y", "p"), pooled, strict=True))
+
+    got = mg.compile(model, {"x": "float32[1,4,20,20]"}, backend="numpy")(x=x)
+    assert got["y"].shape == (1, 4, 4, 4)
+    for channel, row, column in np.ndindex(4, 4, 4):
+        top, left = max(row * 5 - 8, 0), max(column * 5 - 8, 0)
+        window = x[0, channel, top : row * 5 + 9, left : column * 5 + 9]
+        i, j = np.unravel_index(window.argmax(), window.shape)
+        assert got["y"][0, channel, row, column] == window.max()
+        assert got["p"][0, channel, row, column] == (top + i) * 20 + left + j
