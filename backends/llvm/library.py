@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -23,6 +24,9 @@ class Library:
         self._lock = threading.Lock()
         self._addresses: dict[KernelCode, int] = {}
         self._engines: list[llvm.ExecutionEngine] = []  # they own the machine code
+        # An engine must be closed before the context of its module. Python finalises the members
+        # of a cycle in any order; what a finalizer holds is in no cycle.
+        weakref.finalize(self, _close, self._engines).atexit = False
         self.compiled = 0  # kernels that neither this process nor the disk had
 
     def load(self, codes: Iterable[KernelCode]) -> None:
@@ -72,3 +76,8 @@ class Library:
         if not address:
             raise RuntimeError(f"Expected the symbol {symbol} in its object file, got none")
         return address
+
+
+def _close(engines: list[llvm.ExecutionEngine]) -> None:
+    for engine in engines:
+        engine.close()

@@ -196,8 +196,8 @@ class Tile:
         with k.loop(0, count, lanes) as block:
             mask = k.first_lanes(count - block, lanes)
             rows = transposed([start.load(block, lanes=lanes, mask=mask) for start in starts])
-            for e, row in enumerate(rows):
-                panel.store(row, block + e)
+            for i, row in enumerate(rows):
+                panel.store(row, block + i)
 
     def put(self, view: View, number: int, panel: View, first: Value, count: Value) -> None:
         """Copy a panel's rows 0, 1, ... to elements first, first + 1, ... of this tile's lines."""
@@ -213,7 +213,7 @@ class Tile:
         starts = [here.at(stride * j + first) for j in range(lanes)]
         with k.loop(0, count, lanes) as block:
             mask = k.first_lanes(count - block, lanes)
-            rows = transposed([panel.load(block + e, lanes=lanes) for e in range(lanes)])
+            rows = transposed([panel.load(block + i, lanes=lanes) for i in range(lanes)])
             for j, (start, row) in enumerate(zip(starts, rows, strict=True)):
                 with k.when(self._left > j):
                     start.store(row, block, mask=mask)

@@ -197,7 +197,7 @@ def _moments_of_groups(
     results = [slot for slot in binding.outputs if slot is not None]
     members = plan.images * plan.channels * plan.rows
     one_set = plan.rows * plan.channels
-    sizes = (
+    sizes: tuple[int, ...] = (
         plan.images, groups, plan.channels // groups, plan.rows, x.spec.size // members,
         x.strides[0] if by_image else 0, x.strides[1], plan.channels,
         2 * one_set, 1, plan.channels, one_set,

@@ -55,24 +55,18 @@ def _short_line(x: TensorSpec, axes: list[Axis]) -> int | None:
     return reduced[0] if length <= _SHORT and x.size >= length * _MANY else None
 
 
-def partial_bytes(
-    statistic: Statistic, x: TensorSpec, axes: tuple[int, ...] | None, context: Context
-) -> int:
-    """The workspace for partial results, from the memory order that values usually have."""
-    if x.size == 0:
-        return 0
-    reduced = broadcast.normalise_axes(axes, x.ndim)
-    strides = dense_strides(x, axis_order(x))
-    kept = [None if axis in reduced else 0 for axis in range(x.ndim)]
-    space = reduction_space(axes_of(x.shape, strides, kept))
-    _, _, size = partial_results(space, x.dtype, context.target)
-    return size * statistic.accumulates(x.dtype).itemsize
-
-
 def _workspace(
     statistic: Statistic, op: Any, inputs: tuple[TensorSpec, ...], context: Context
 ) -> int:
-    return partial_bytes(statistic, inputs[0], op.axes, context)
+    """For partial results, in the memory order that values usually have."""
+    (x,) = inputs
+    if x.size == 0:
+        return 0
+    reduced = broadcast.normalise_axes(op.axes, x.ndim)
+    kept = [None if axis in reduced else 0 for axis in range(x.ndim)]
+    space = reduction_space(axes_of(x.shape, dense_strides(x, axis_order(x)), kept))
+    _, _, size = partial_results(space, x.dtype, context.target)
+    return size * statistic.accumulates(x.dtype).itemsize
 
 
 def _lowering(statistic: Statistic, of_nothing: float = 0.0) -> Lowering:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from minigraph.backend import Slot
 from minigraph.backends.llvm.call import Call, Place, part
-from minigraph.backends.llvm.kernels.iteration import decode
+from minigraph.backends.llvm.kernels.iteration import decode, product
 from minigraph.backends.llvm.kernels.reduction_space import (
     Axis,
     ReductionSpace,
@@ -74,12 +74,8 @@ class Reduction(KernelCode):
         kept_sizes, kept_source, kept_target = self._kept_axes(k)
         width = self.vectors * k.lanes(self.source)
         blocks = (columns + (width - 1)) // width if self.has_columns else k.index(1)
-        results = k.index(1)
-        for size in kept_sizes:
-            results = results * size
-        depth = k.index(1)
-        for size in self._reduced_axes(k)[0]:
-            depth = depth * size
+        results = product(kept_sizes) if self.kept else k.index(1)
+        depth = product(self._reduced_axes(k)[0])
         with k.parallel(results * parts * blocks) as item:
             block, chunk = item % blocks, item // blocks % parts
             place = decode(item // blocks // parts, kept_sizes) if self.kept else []
@@ -339,11 +335,11 @@ def reduction_calls(
     # The second step's axes: chunks, kept axes, folded rows, columns.
     of_chunks = [Axis(parts, results), Axis(rows, space.columns.size)]
     kept = [
-        replace(outer, source=packed.target)
+        Axis(outer.size, packed.target or 0, outer.target)
         for outer, packed in zip(space.kept, first.kept, strict=True)
     ]
     columns = replace(space.columns, source=1)
-    second = reduction_space([*of_chunks, *kept, columns])  # type: ignore[list-item]
+    second = reduction_space([*of_chunks, *kept, columns])
     final = reduction_call(statistic, partial, target, second, machine, depth=space.depth)
     return [call, final]
 
