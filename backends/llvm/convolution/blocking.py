@@ -74,7 +74,7 @@ def choose_blocking(sums: Sums, dtype: DType, target: Target, threads: int) -> B
     else:
         taps, channels = _STEPS // sums.channels, sums.channels
     unit = granule(tile)
-    block = min(_BLOCK // unit, -(-sums.pixels // unit)) * unit
+    block = max(1, min(_BLOCK // unit, -(-sums.pixels // unit))) * unit
     panels = -(-sums.outputs // tile.columns)
     panel_bytes = sums.depth * tile.columns * computed(dtype).itemsize
     at_once = max(1, min(panels, _PANELS_BYTES // max(panel_bytes, 1)))

@@ -54,7 +54,7 @@ def choose_tile(target: Target, dtype: DType, columns: int) -> Tile:
     leave registers for the shared vectors and one row's number.
     """
     lanes = lanes_of(target, dtype)
-    needed = -(-columns // lanes)
+    needed = max(1, -(-columns // lanes))
     if target.vector_registers < 32:
         return Tile(6 if target.vector_bytes >= 32 else 4, min(needed, 2), lanes, 2)
 

@@ -192,8 +192,8 @@ def _product_calls(
     code = product_code(sums, blocking, p.dtype, epilogue_of(binding), False, flat=True)
     batch = () if p.joins_batch else y.spec.shape[:-2]
     size = computed(p.dtype).itemsize
-    packed = _packed(binding.prepared, p, blocking.packed_elements(sums) * size)
-    strides = [_batch_strides(operand, batch) for operand in (a, packed, y)]
+    matrices = _matrices(binding.prepared, p)
+    strides = [_batch_strides(operand, batch) for operand in (a, matrices, y)]
     inner = [steps[-1] if steps else 0 for steps in strides]
     inputs = Inputs(1, 1, sums.pixels, 0, 0, a.strides[-2])
     sizes = product_sizes(
@@ -213,7 +213,7 @@ def _product_calls(
         )
         reads = (
             _moved(a, first_a * p.dtype.itemsize),
-            _moved(packed, matrix * blocking.packed_elements(sums) * size),
+            _moved(binding.prepared, matrix * blocking.packed_elements(sums) * size),
             *fused,
         )
         writes = (_moved(y, first_y * p.dtype.itemsize), binding.workspace)
@@ -221,11 +221,10 @@ def _product_calls(
     return calls
 
 
-def _packed(prepared: Slot, p: _Product, matrix_bytes: int) -> Slot:
+def _matrices(prepared: Slot, p: _Product) -> Slot:
     """The packed matrices as a tensor whose elements are whole matrices."""
     shape = (*p.b.shape[:-2], 1, 1)
-    spec = TensorSpec(shape, DType.UINT8)
-    return replace(prepared, spec=spec, strides=row_major_strides(shape))
+    return replace(prepared, spec=p.b.with_shape(shape), strides=row_major_strides(shape))
 
 
 def _batch_strides(place: Slot, batch: Sequence[int]) -> Strides:
