@@ -115,9 +115,7 @@ class SegNet(nn.Module):
             layers: list[nn.Module] = []
             for _ in widths[1:]:
                 layers += _conv_relu(widths[0], widths[0], norm=True)
-            self.decoder.append(
-                nn.Sequential(*layers, *_conv_relu(widths[0], outputs, norm=True))
-            )
+            self.decoder.append(nn.Sequential(*layers, *_conv_relu(widths[0], outputs, norm=True)))
         # The last convolution gives the logits: nothing follows it.
         self.decoder[-1] = nn.Sequential(
             *_conv_relu(64, 64, norm=True), nn.Conv2d(64, classes, 3, padding=1)
