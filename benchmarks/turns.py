@@ -9,6 +9,7 @@ claimed.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -16,6 +17,7 @@ import statistics
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 # The last is what XLA takes for the number of processors.
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NPROC")
@@ -56,30 +58,36 @@ class ContenderError(Exception):
 def take_turns(
     contenders: Sequence[Contender], *, turns: int, steps: int, threads: int
 ) -> Comparison:
-    """Time all contenders that can be started; those that cannot are left out.
+    """Time all contenders; those that fail are left out, with the reason.
 
-    Raises ValueError where they do not have the same number of parameters, ContenderError where one
-    fails later.
+    Raises ValueError where they do not have the same number of parameters.
     """
     result = Comparison()
     processes: dict[str, _Process] = {}
+
+    def leave_out(name: str, reason: ContenderError) -> None:
+        result.left_out[name] = str(reason)
+        result.records.pop(name, None)
+        processes.pop(name).kill()
+
     try:
         for contender in contenders:
-            process = _Process(contender, threads)
+            processes[contender.name] = _Process(contender, threads)
             try:
-                result.records[contender.name] = Record(process.start())
-                processes[contender.name] = process
+                result.records[contender.name] = Record(processes[contender.name].start())
             except ContenderError as error:
-                result.left_out[contender.name] = str(error)
-                process.kill()
+                leave_out(contender.name, error)
         _check_sizes(result.records)
-        for _ in range(turns):
-            for name, process in processes.items():
-                # The first step of a turn finds cold caches: it is made and not counted.
-                seconds = process.turn(steps + 1)[1:]
-                result.records[name].seconds.append(statistics.median(seconds))
-        for name, process in processes.items():
-            result.records[name].peak_bytes = process.end()
+        for turn in range(turns):
+            for name, process in list(processes.items()):
+                try:
+                    # The first step of a turn finds cold caches: it is made and not counted.
+                    seconds = process.turn(steps + 1)[1:]
+                    result.records[name].seconds.append(statistics.median(seconds))
+                    if turn == turns - 1:
+                        result.records[name].peak_bytes = process.end()
+                except ContenderError as error:
+                    leave_out(name, error)
     finally:
         for process in processes.values():
             process.kill()
@@ -124,14 +132,16 @@ class _Process:
         self.process.kill()
         self.process.communicate()
 
-    def _ask(self, question: str, word: str) -> list[float]:
+    def _ask(self, question: str, word: str) -> Any:
         assert self.process.stdin is not None
         self.process.send_signal(signal.SIGCONT)
-        self.process.stdin.write(f"{question}\n")
-        self.process.stdin.flush()
+        # One that has ended takes no question; its status is then the answer.
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.write(f"{question}\n")
+            self.process.stdin.flush()
         return self._answer(word)
 
-    def _answer(self, word: str):
+    def _answer(self, word: str) -> Any:
         """What follows ``word``; other lines are a framework's own."""
         assert self.process.stdout is not None
         for line in self.process.stdout:

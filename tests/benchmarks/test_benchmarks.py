@@ -53,6 +53,17 @@ def test_the_first_step_of_a_turn_does_not_count_and_failures_are_left_out():
     assert result.left_out == {"missing": "not installed", "dies": "its process ended (status 3)"}
 
 
+def test_one_that_ends_in_its_turn_is_left_out():
+    quits = "input(); raise SystemExit(4)"
+    contenders = [
+        Contender("quits", [sys.executable, "-c", f"print('ready 5', flush=True); {quits}"]),
+        fake("a", "ready", "5"),
+    ]
+    result = take_turns(contenders, turns=2, steps=1, threads=1)
+    assert result.records == {"a": Record(5, [2.0, 2.0], 7)}
+    assert result.left_out == {"quits": "its process ended (status 4)"}
+
+
 def test_networks_of_different_size_are_not_compared():
     contenders = [fake("a", "ready", "5"), fake("b", "ready", "6")]
     with pytest.raises(ValueError, match=r"'a': 5, 'b': 6"):
