@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 
 import pytest
+
+ROOT = Path(__file__).parents[2]
+sys.path.append(str(ROOT))  # benchmarks are not installed
 
 from benchmarks import networks
 from benchmarks.report import fastest_rival, table
 from benchmarks.turns import Comparison, Contender, Record, take_turns
 
 
-def test_minigraph_against_itself(tmp_path, capsys):
+def test_minigraph_against_itself(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(ROOT)
     path = tmp_path / "record.json"
     networks.main(
         [
