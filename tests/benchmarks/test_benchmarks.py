@@ -8,16 +8,13 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-sys.path.append(str(ROOT))  # benchmarks are not installed
-
 from benchmarks import networks
 from benchmarks.report import fastest_rival, table
 from benchmarks.turns import Comparison, Contender, Record, take_turns
 
 
 def test_minigraph_against_itself(tmp_path, capsys, monkeypatch):
-    monkeypatch.chdir(ROOT)
+    monkeypatch.chdir(Path(__file__).parents[2])  # where the contenders' processes find them
     path = tmp_path / "record.json"
     networks.main(
         [
