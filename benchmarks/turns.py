@@ -9,26 +9,95 @@ claimed.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-import platform
 import signal
 import statistics
 import subprocess
-import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+# The last is what XLA takes for the number of processors.
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NPROC")
 
 
 @dataclass(frozen=True)
 class Contender:
-    """A name, and the command whose process serves steps (see ``serve``)."""
+    """A name, and the command whose process serves steps (``benchmarks.serve``)."""
 
     name: str
     command: Sequence[str]
+
+
+@dataclass
+class Record:
+    """What one contender did."""
+
+    parameters: int
+    """Numbers that training changes."""
+    seconds: list[float] = field(default_factory=list)
+    """The median seconds of a step, turn by turn."""
+    peak_bytes: int | None = None
+    """The process's peak resident memory above its imports; None where that is not known."""
+
+
+@dataclass
+class Comparison:
+    """Records by contender, and for those without one the reason."""
+
+    records: dict[str, Record] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
+
+
+class ContenderError(Exception):
+    """A contender's process said what went wrong, or ended."""
+
+
+def take_turns(
+    contenders: Sequence[Contender], *, turns: int, steps: int, threads: int
+) -> Comparison:
+    """Time all contenders; those that fail are left out, with the reason.
+
+    Raises ValueError where they do not have the same number of parameters.
+    """
+    result = Comparison()
+    processes: dict[str, _Process] = {}
+
+    def leave_out(name: str, reason: ContenderError) -> None:
+        result.left_out[name] = str(reason)
+        result.records.pop(name, None)
+        processes.pop(name).kill()
+
+    try:
+        for contender in contenders:
+            processes[contender.name] = _Process(contender, threads)
+            try:
+                result.records[contender.name] = Record(processes[contender.name].start())
+            except ContenderError as error:
+                leave_out(contender.name, error)
+        _check_sizes(result.records)
+        for turn in range(turns):
+            for name, process in list(processes.items()):
+                try:
+                    # The first step of a turn finds cold caches: it is made and not counted.
+                    seconds = process.turn(steps + 1)[1:]
+                    result.records[name].seconds.append(statistics.median(seconds))
+                    if turn == turns - 1:
+                        result.records[name].peak_bytes = process.end()
+                except ContenderError as error:
+                    leave_out(name, error)
+    finally:
+        for process in processes.values():
+            process.kill()
+    return result
+
+
+def _check_sizes(records: Mapping[str, Record]) -> None:
+    sizes = {name: record.parameters for name, record in records.items()}
+    if len(set(sizes.values())) > 1:
+        raise ValueError(f"Expected contenders of one network, got these parameters: {sizes}")
 
 
 class _Process:
@@ -41,90 +110,44 @@ class _Process:
             contender.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
             env=environment,
         )  # fmt: skip
-        self._expect("ready")
+
+    def start(self) -> int:
+        """Wait until it is built and warm; its number of parameters."""
+        parameters = self._answer("ready")
         self.process.send_signal(signal.SIGSTOP)
+        return parameters
 
     def turn(self, steps: int) -> list[float]:
         """Seconds of each of some steps."""
-        assert self.process.stdin is not None
-        self.process.send_signal(signal.SIGCONT)
-        self.process.stdin.write(f"{steps}\n")
-        self.process.stdin.flush()
-        seconds = json.loads(self._expect("["))
+        seconds = self._ask(f"{steps}", "seconds")
         self.process.send_signal(signal.SIGSTOP)
         return seconds
 
-    def close(self) -> None:
+    def end(self) -> int | None:
+        """Its peak memory, after which it is done."""
+        return self._ask("end", "peak")
+
+    def kill(self) -> None:
         self.process.send_signal(signal.SIGCONT)
         self.process.kill()
-        self.process.wait()
+        self.process.communicate()
 
-    def _expect(self, start: str) -> str:
+    def _ask(self, question: str, word: str) -> Any:
+        assert self.process.stdin is not None
+        self.process.send_signal(signal.SIGCONT)
+        # One that has ended takes no question; its status is then the answer.
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.write(f"{question}\n")
+            self.process.stdin.flush()
+        return self._answer(word)
+
+    def _answer(self, word: str) -> Any:
+        """What follows ``word``; other lines are a framework's own."""
         assert self.process.stdout is not None
         for line in self.process.stdout:
-            if line.startswith(start):
-                return line
-        raise RuntimeError(f"Expected '{start}...' from {self.name}, got the end of its output")
-
-
-def serve(step: Callable[[], object], clock: Callable[[], float], warmup: int = 3) -> None:
-    """A contender's side: warm up, then time as many steps as each line of input asks for."""
-    for _ in range(warmup):
-        step()
-    print("ready", flush=True)
-    for line in sys.stdin:
-        seconds = []
-        for _ in range(int(line)):
-            start = clock()
-            step()
-            seconds.append(clock() - start)
-        print(json.dumps(seconds), flush=True)
-
-
-def take_turns(
-    contenders: Sequence[Contender], *, turns: int, steps: int, threads: int
-) -> dict[str, list[float]]:
-    """Each contender's median seconds of a step, turn by turn."""
-    processes = [_Process(contender, threads) for contender in contenders]
-    medians: dict[str, list[float]] = {process.name: [] for process in processes}
-    try:
-        for _ in range(turns):
-            for process in processes:
-                # The first step of a turn finds cold caches: it is made and not counted.
-                medians[process.name].append(statistics.median(process.turn(steps + 1)[1:]))
-    finally:
-        for process in processes:
-            process.close()
-    return medians
-
-
-def spread(values: Sequence[float]) -> tuple[float, float, float]:
-    """10%, median and 90% of some values."""
-    ordered = sorted(values)
-    last = len(ordered) - 1
-    return ordered[round(0.1 * last)], statistics.median(ordered), ordered[round(0.9 * last)]
-
-
-def report(medians: dict[str, list[float]], reference: str, title: str) -> str:
-    """A table: milliseconds, and the ratio to the reference in the same turn."""
-    head = f"{'':24} {'ms':>8} {'10-90%':>17}   {'ratio':>6} {'10-90%':>13}"
-    lines = [title, machine(), "", head]
-    for name, seconds in medians.items():
-        low, middle, high = (1e3 * value for value in spread(seconds))
-        pairs = zip(seconds, medians[reference], strict=True)
-        rlow, rmiddle, rhigh = spread([own / other for own, other in pairs])
-        lines.append(
-            f"{name:24} {middle:8.1f} {low:8.1f}-{high:8.1f}   "
-            f"{rmiddle:6.2f} {rlow:6.2f}-{rhigh:6.2f}"
-        )
-    return "\n".join(lines)
-
-
-def machine() -> str:
-    """What the figures were taken on."""
-    model = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        names = [line for line in info.read_text().splitlines() if line.startswith("model name")]
-        model = names[0].partition(":")[2].strip() if names else model
-    return f"{model}, {os.cpu_count()} CPUs, Python {platform.python_version()}"
+            said, _, rest = line.partition(" ")
+            if said == word:
+                return json.loads(rest)
+            if said == "failed":
+                raise ContenderError(json.loads(rest))
+        raise ContenderError(f"its process ended (status {self.process.wait()})")
