@@ -5,7 +5,8 @@ output pixels p, of ``gy[p][k] * x[where p reads by the tap][c]``. A tile of the
 along one of the two channel axes and vectors along the other:
 
 - ``channels``: vectors of input channels, rows of output channels; one tap a tile.
-- ``outputs``: vectors of output channels; rows are the few input channels of several taps.
+- ``outputs``: vectors of output channels; rows are the few input channels of several taps. For
+  depthwise convolutions rows are taps, and the input's number is a vector as well.
 
 ``WeightSums`` goes through the pixels block by block. The pixels are split into a number of parts
 that the shapes alone determine, each with sums of its own; ``WeightTotals`` adds them in order.
@@ -48,6 +49,7 @@ class Form:
     few_channels: int  # vectors of outputs and rows of so many input channels a tap; 0: the other
     taps_in_tile: int
     masked: bool  # there are fewer columns than a tile has
+    depthwise: bool = False  # inputs are vectors too: those of the outputs' numbers
 
     def wide(self, channels: N, outputs: N) -> N:
         """The size of the axis that vectors lie along."""
@@ -178,6 +180,8 @@ class WeightSums(KernelCode):
         found = tiles.tap_tiles * self.form.taps_in_tile  # addresses of inputs, then of gradients
         nothing = k.view(tables.addresses.at(found + 1).pointer, computed(self.dtype), 1)
         zeros = k.maximum(e.channels, self.form.tile.rows * self.form.tile.columns)
+        if self.form.depthwise:
+            zeros = k.maximum(e.outputs, zeros)
         lanes = self.form.tile.lanes
         with k.loop(0, zeros, lanes) as i:
             nothing.store(k.zero(nothing.type.with_lanes(lanes)), i)
@@ -290,6 +294,19 @@ class _Part:
             self.tables.pixel_at(tap_tile * form.taps_in_tile + t, i, dtype)
             for t in range(form.taps_in_tile)
         ]
+        lanes = form.tile.lanes
+        if form.depthwise:
+            return [
+                [
+                    self.k.fma(
+                        tap.load(column + j * lanes, lanes=lanes, mask=mask),
+                        gradient.load(column + j * lanes, lanes=lanes, mask=mask),
+                        vectors[j],
+                    )
+                    for j, mask in enumerate(masks)
+                ]
+                for tap, vectors in zip(taps, results, strict=True)
+            ]
         if form.few_channels:
             line = gradient.at(column)
             numbers = [tap.load(c) for tap in taps for c in range(form.few_channels)]
@@ -297,7 +314,6 @@ class _Part:
             line = taps[0].at(column)
             rows = gradient.at(self.tiles.first_row(row_tile))
             numbers = [rows.load(row) for row in range(form.tile.rows)]
-        lanes = form.tile.lanes
         vectors = [line.load(j * lanes, lanes=lanes, mask=mask) for j, mask in enumerate(masks)]
         return add_steps(self.k, [0], lambda row, _: numbers[row], lambda _, j: vectors[j], results)
 
