@@ -26,7 +26,7 @@ from minigraph.backends.llvm.target import Target
 from minigraph.ir.spec import DType
 from minigraph.ops.geometry import ConvGeometry
 
-_BLOCK = 128  # pixels
+_BLOCK = 64  # pixels, whose vectors stay in the first-level cache
 _FEW_CHANNELS = 12
 _MOST_SPLITS = 32
 _SUMS_BYTES = 4 << 20  # of all parts together
@@ -55,8 +55,9 @@ class _Plan:
         """Scratch memory of a thread: tables, and zeros."""
         words = words_of_block(_BLOCK, self.tap_tiles * self.form.taps_in_tile + 1)
         tile = self.form.tile
-        zeros = max(channels, tile.rows * tile.columns) + tile.lanes
-        return aligned(8 * words + zeros * computed(dtype).itemsize)
+        zeros = max(channels, tile.rows * tile.columns) + 16
+        copied = _BLOCK * tile.columns
+        return aligned(8 * words + (zeros + copied) * computed(dtype).itemsize)
 
 
 def _form(target: Target, dtype: DType, channels: int, outputs: int, taps: int) -> Form:

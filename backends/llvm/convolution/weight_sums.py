@@ -183,6 +183,8 @@ class WeightSums(KernelCode):
         if self.form.depthwise:
             zeros = k.maximum(e.outputs, zeros)
         lanes = self.form.tile.lanes
+        zeros = (zeros + 15) // 16 * 16  # whole cache lines
+        copied = k.view(nothing.at(zeros).pointer, computed(self.dtype), self.form.tile.columns, 1)
         with k.loop(0, zeros, lanes) as i:
             nothing.store(k.zero(nothing.type.with_lanes(lanes)), i)
         with k.parallel(e.splits * e.groups * tap_chunks * panel_chunks) as item:
@@ -192,7 +194,7 @@ class WeightSums(KernelCode):
             first_tap = tap_chunk * s.tap_tiles_at_once
             first_panel = panel_chunk * s.panels_at_once
             part = _Part(
-                k, self, tiles, s, tables, nothing.address(0), found, split, group,
+                k, self, tiles, s, tables, nothing.address(0), copied, found, split, group,
                 (first_tap, k.minimum(first_tap + s.tap_tiles_at_once, tiles.tap_tiles)),
                 (first_panel, k.minimum(first_panel + s.panels_at_once, tiles.panels)),
             )  # fmt: skip
@@ -214,6 +216,7 @@ class _Part:
     s: SumSizes[Value]
     tables: Indirection
     nothing: Value
+    copied: View  # a block's vectors as [pixel][column]
     found: Value  # the row of the table where gradients are noted
     split: Value
     group: Value
@@ -241,42 +244,53 @@ class _Part:
 
     def add(self, count: Value, is_first: Value) -> None:
         """Add a block's products to all sums of this part."""
-        k, tiles, tile = self.k, self.tiles, self.code.form.tile
+        k, tiles = self.k, self.tiles
         sums = tiles.view(k.pointers[2], self.code.dtype)
-        with (
-            k.loop(*self.panels) as panel,
-            k.loop(*self.taps) as tap_tile,
-            k.loop(0, tiles.row_tiles) as row_tile,
-        ):
-            kept = sums.at(tiles.place(self.split, self.group, panel, tap_tile, row_tile))
-            kept = kept.strided(tile.columns, 1)
-            before = k.view(
-                k.pointer_at(is_first.select(self.nothing, kept.address())),
-                kept.dtype,
-                tile.columns,
-                1,
-            )
-            results = [
-                [before.load(i, j * tile.lanes, lanes=tile.lanes) for j in range(tile.vectors)]
-                for i in range(tile.rows)
-            ]
-            masks = tiles.masks()
+        with k.loop(*self.panels) as panel, k.loop(*self.taps) as tap_tile:
             column = tiles.first_column(panel)
+            if not self.code.form.few_channels:
+                self._copy(count, tap_tile, column)
+            with k.loop(0, tiles.row_tiles) as row_tile:
+                self._tile(sums, count, is_first, panel, tap_tile, row_tile, column)
 
-            def add_pixel(
-                i: Value,
-                results: Results,
-                tap_tile: Value = tap_tile,
-                row_tile: Value = row_tile,
-                column: Value = column,
-                masks: Sequence[Value | None] = masks,
-            ) -> Results:
-                return self._pixel(i, results, tap_tile, row_tile, column, masks)
+    def _copy(self, count: Value, tap: Value, column: Value) -> None:
+        """A block's vectors side by side, so that they stay in the cache for all rows."""
+        tile = self.code.form.tile
+        with self.k.loop(0, count) as i:
+            line = self.tables.pixel_at(tap, i, self.code.dtype).at(column)
+            for j, mask in enumerate(self.tiles.masks()):
+                vector = line.load(j * tile.lanes, lanes=tile.lanes, mask=mask)
+                self.copied.store(vector, i, j * tile.lanes)
 
-            results = carry_tile(k, tile, k.index(0), count, results, add_pixel)
-            for i, vectors in enumerate(results):
-                for j, vector in enumerate(vectors):
-                    kept.store(vector, i, j * tile.lanes)
+    def _tile(
+        self,
+        sums: View,
+        count: Value,
+        is_first: Value,
+        panel: Value,
+        tap_tile: Value,
+        row_tile: Value,
+        column: Value,
+    ) -> None:
+        """Add a block's products to one tile."""
+        k, tiles, tile = self.k, self.tiles, self.code.form.tile
+        kept = sums.at(tiles.place(self.split, self.group, panel, tap_tile, row_tile))
+        kept = kept.strided(tile.columns, 1)
+        start = k.pointer_at(is_first.select(self.nothing, kept.address()))
+        before = k.view(start, kept.dtype, tile.columns, 1)
+        results = [
+            [before.load(i, j * tile.lanes, lanes=tile.lanes) for j in range(tile.vectors)]
+            for i in range(tile.rows)
+        ]
+        masks = tiles.masks()
+
+        def add_pixel(i: Value, results: Results) -> Results:
+            return self._pixel(i, results, tap_tile, row_tile, column, masks)
+
+        results = carry_tile(k, tile, k.index(0), count, results, add_pixel)
+        for i, vectors in enumerate(results):
+            for j, vector in enumerate(vectors):
+                kept.store(vector, i, j * tile.lanes)
 
     def _pixel(
         self,
@@ -288,33 +302,34 @@ class _Part:
         masks: Sequence[Value | None],
     ) -> Results:
         """The products of one pixel."""
-        form, dtype = self.code.form, self.code.dtype
+        form, dtype, lanes = self.code.form, self.code.dtype, self.code.form.tile.lanes
         gradient = self.tables.pixel_at(self.found, i, dtype)
+        if not form.few_channels:
+            rows = gradient.at(self.tiles.first_row(row_tile))
+            numbers = [rows.load(row) for row in range(form.tile.rows)]
+            vectors = [self.copied.load(i, j * lanes, lanes=lanes) for j in range(len(masks))]
+            return self._products(numbers, vectors, results)
         taps = [
             self.tables.pixel_at(tap_tile * form.taps_in_tile + t, i, dtype)
             for t in range(form.taps_in_tile)
         ]
-        lanes = form.tile.lanes
-        if form.depthwise:
-            return [
-                [
-                    self.k.fma(
-                        tap.load(column + j * lanes, lanes=lanes, mask=mask),
-                        gradient.load(column + j * lanes, lanes=lanes, mask=mask),
-                        vectors[j],
-                    )
-                    for j, mask in enumerate(masks)
-                ]
-                for tap, vectors in zip(taps, results, strict=True)
-            ]
-        if form.few_channels:
-            line = gradient.at(column)
-            numbers = [tap.load(c) for tap in taps for c in range(form.few_channels)]
-        else:
-            line = taps[0].at(column)
-            rows = gradient.at(self.tiles.first_row(row_tile))
-            numbers = [rows.load(row) for row in range(form.tile.rows)]
+        line = gradient.at(column)
         vectors = [line.load(j * lanes, lanes=lanes, mask=mask) for j, mask in enumerate(masks)]
+        if not form.depthwise:
+            numbers = [tap.load(c) for tap in taps for c in range(form.few_channels)]
+            return self._products(numbers, vectors, results)
+        inputs = [
+            [tap.load(column + j * lanes, lanes=lanes, mask=mask) for j, mask in enumerate(masks)]
+            for tap in taps
+        ]
+        return [
+            [self.k.fma(*each) for each in zip(of_tap, vectors, sums, strict=True)]
+            for of_tap, sums in zip(inputs, results, strict=True)
+        ]
+
+    def _products(
+        self, numbers: Sequence[Value], vectors: Sequence[Value], results: Results
+    ) -> Results:
         return add_steps(self.k, [0], lambda row, _: numbers[row], lambda _, j: vectors[j], results)
 
 
