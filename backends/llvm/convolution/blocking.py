@@ -136,7 +136,12 @@ def product_sizes(
 ) -> tuple[int, ...]:
     """Its first sizes. ``shared_panels``: all groups are multiplied by the same."""
     sizes = ProductSizes(
-        *astuple(inputs),
+        images=inputs.images,
+        height=inputs.height,
+        width=inputs.width,
+        image_stride=inputs.image_stride,
+        row_stride=inputs.row_stride,
+        pixel_stride=inputs.pixel_stride,
         groups=sums.groups,
         channels=sums.channels,
         outputs=sums.outputs,

@@ -21,6 +21,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Generic, TypeVar
 
+import llvmlite.ir as ir
+
 from minigraph.backends.llvm.convolution.axis import AXIS_SIZES, Windows, windows
 from minigraph.backends.llvm.convolution.indirection import (
     COLUMN,
@@ -115,7 +117,7 @@ class Tiles:
     def per_split(self) -> Value:
         return self.e.groups * self.panels * self.tap_tiles * self.row_tiles
 
-    def view(self, pointer: object, dtype: DType) -> View:
+    def view(self, pointer: ir.Value, dtype: DType) -> View:
         """Sums as [tile][row][column]."""
         tile = self.form.tile
         return self.k.view(
@@ -123,7 +125,7 @@ class Tiles:
             computed(dtype),
             tile.rows * tile.columns,
             tile.columns,
-            1,  # type: ignore[arg-type]
+            1,
         )
 
     def masks(self) -> list[Value | None]:
