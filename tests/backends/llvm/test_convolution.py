@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 pytest.importorskip("llvmlite")
-torch = pytest.importorskip("torch")
 
 from minigraph.backend import Memory, Slot, aligned, dense_strides
 from minigraph.backends.llvm.backend import LOWERINGS
@@ -26,6 +25,8 @@ from minigraph.ops.conv import Conv2d, Conv2dGradWeight, ConvTranspose2d
 from minigraph.ops.elementwise import Add, Relu, ReluGrad
 from minigraph.ops.fused import Body, Fused, Instruction
 from minigraph.ops.matmul import MatMul
+
+torch = pytest.importorskip("torch")
 
 BOUND = 2e-6  # of the largest element: plain rounding of float32
 GAP = 5  # elements between the pixels of operands that are slices of wider images
