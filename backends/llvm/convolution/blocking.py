@@ -34,6 +34,12 @@ class Sums:
     channels: int  # of a group
     taps: int
     phase_taps: int  # of one phase, at most
+    depthwise: bool = False  # one group of one channel, that of the output's number
+
+    @property
+    def pixel_channels(self) -> int:
+        """Channels of a pixel that a product may read."""
+        return self.outputs if self.depthwise else self.channels
 
     @property
     def depth(self) -> int:
@@ -60,7 +66,7 @@ class Blocking:
 
     def scratch_bytes(self, sums: Sums, dtype: DType) -> int:
         """Scratch memory of a thread."""
-        return scratch_bytes(self.tile, dtype, sums.channels, self.block, sums.phase_taps)
+        return scratch_bytes(self.tile, dtype, sums.pixel_channels, self.block, sums.phase_taps)
 
 
 def choose_blocking(sums: Sums, dtype: DType, target: Target, threads: int) -> Blocking:
@@ -114,6 +120,7 @@ def product_code(
         in_steps=blocking.in_steps(sums),
         whole_panels=sums.outputs % blocking.tile.columns == 0,
         flat=flat,
+        depthwise=sums.depthwise,
     )
 
 
@@ -129,7 +136,12 @@ def product_sizes(
 ) -> tuple[int, ...]:
     """Its first sizes. ``shared_panels``: all groups are multiplied by the same."""
     sizes = ProductSizes(
-        *astuple(inputs),
+        images=inputs.images,
+        height=inputs.height,
+        width=inputs.width,
+        image_stride=inputs.image_stride,
+        row_stride=inputs.row_stride,
+        pixel_stride=inputs.pixel_stride,
         groups=sums.groups,
         channels=sums.channels,
         outputs=sums.outputs,

@@ -32,20 +32,26 @@ def sums_of(geometry: ConvGeometry, transposed: bool) -> Sums:
     """The extents of a convolution, or of its adjoint."""
     g = geometry
     taps = g.kernel[0] * g.kernel[1]
+    depthwise = is_depthwise(g)
+    groups = 1 if depthwise else g.groups
+    outputs, inputs = g.out_channels // groups, g.in_channels // g.groups
     if not transposed:
         pixels = g.batch * g.out_height * g.out_width
-        inputs = g.in_channels // g.groups
-        return Sums(pixels, 1, g.groups, g.out_channels // g.groups, inputs, taps, taps)
+        return Sums(pixels, 1, groups, outputs, inputs, taps, taps, depthwise)
     phase_taps, pixels = 1, g.batch
     for size, kernel, stride, dilation in zip(
         (g.height, g.width), g.kernel, g.stride, g.dilation, strict=True
     ):
         phase_taps *= -(-kernel // cycle_of(stride, dilation))
         pixels *= -(-size // stride)
-    return Sums(
-        pixels, g.stride[0] * g.stride[1], g.groups, g.in_channels // g.groups,
-        g.out_channels // g.groups, taps, phase_taps,
-    )  # fmt: skip
+    outputs, inputs = g.in_channels // groups, g.out_channels // g.groups
+    phases = g.stride[0] * g.stride[1]
+    return Sums(pixels, phases, groups, outputs, inputs, taps, phase_taps, depthwise)
+
+
+def is_depthwise(geometry: ConvGeometry) -> bool:
+    """Every channel by itself."""
+    return 1 < geometry.groups == geometry.in_channels == geometry.out_channels
 
 
 def _algorithm(name: str, problem: Problem, context: Context) -> Algorithm | None:
@@ -97,21 +103,18 @@ def _calls(binding: Binding) -> Sequence[Call]:
 def weight_source(w: Slot, g: ConvGeometry, transposed: bool) -> Source[int]:
     """A weight (K,C/groups,R,S) as the matrices that a convolution, or its adjoint, sums by."""
     out, inner, down, across = w.strides
+    cycles = (1, 1)
+    if transposed:
+        cycles = (cycle_of(g.stride[0], g.dilation[0]), cycle_of(g.stride[1], g.dilation[1]))
     outputs, inputs = g.out_channels // g.groups, g.in_channels // g.groups
-    common = {
-        "groups": g.groups, "taps_down": g.kernel[0], "taps_across": g.kernel[1],
-        "group_stride": outputs * out, "tap_down_stride": down, "tap_across_stride": across,
-    }  # fmt: skip
-    if not transposed:
+    if is_depthwise(g):
+        return Source(1, 1, g.groups, *g.kernel, 0, 1, out, down, across, *cycles)
+    group = outputs * out
+    if transposed:
         return Source(
-            rows=inputs, columns=outputs, row_stride=inner, column_stride=out,
-            cycle_down=1, cycle_across=1, **common,
-        )  # fmt: skip
-    cycles = [cycle_of(s, d) for s, d in zip(g.stride, g.dilation, strict=True)]
-    return Source(
-        rows=outputs, columns=inputs, row_stride=out, column_stride=inner,
-        cycle_down=cycles[0], cycle_across=cycles[1], **common,
-    )  # fmt: skip
+            g.groups, outputs, inputs, *g.kernel, group, out, inner, down, across, *cycles
+        )
+    return Source(g.groups, inputs, outputs, *g.kernel, group, inner, out, down, across, *cycles)
 
 
 def lies_flat(binding: Binding) -> bool:

@@ -75,6 +75,7 @@ class Product(KernelCode):
     in_steps: bool  # the sum takes several steps, and is kept in scratch memory in between
     whole_panels: bool  # no panel is filled up
     flat: bool  # outputs lie at one distance from pixel to pixel
+    depthwise: bool = False  # each output channel is summed from the input channel of its number
 
     @property
     def pointers(self) -> int:
@@ -145,7 +146,7 @@ class Scratch:
         dtype = computed(code.dtype)
         nothing = k.view(indirection.addresses.at(s.phase_taps).pointer, dtype, 1)
         lanes = code.tile.lanes
-        length = nothing_length(code.tile, s.channels, k)
+        length = nothing_length(code.tile, s.outputs if code.depthwise else s.channels, k)
         with k.loop(0, length, lanes) as i:
             nothing.store(k.zero(nothing.type.with_lanes(lanes)), i)
         sums = k.view(nothing.at(length).pointer, dtype, code.tile.columns, 1)
@@ -241,7 +242,10 @@ class _Block:
             if ends is not None:  # go on from what is kept, or from zeros
                 kept = ends[0].select(self.scratch.nothing.address(0), sums.address(i))
                 results = _load(tile, k.view(k.pointer_at(kept), sums.dtype, *sums.strides))
-            results = self._sum(i, b, tap, tap_stop, channel, channel_stop, results)
+            if self.code.depthwise:
+                results = self._sum_by_channel(i, b, panel, tap, tap_stop, masks, results)
+            else:
+                results = self._sum(i, b, tap, tap_stop, channel, channel_stop, results)
             if ends is None:
                 self._finish(i, panel, results, masks)
             else:
@@ -277,6 +281,36 @@ class _Block:
             if code.few_channels:
                 return add_steps(k, range(code.few_channels), number, vector, results)
             return add_products(k, tile, channel, channel_stop, number, vector, results)
+
+        return carry_tile(k, tile, tap, tap_stop, results, add_tap)
+
+    def _sum_by_channel(
+        self,
+        i: Value,
+        b: View,
+        panel: Value,
+        tap: Value,
+        tap_stop: Value,
+        masks: Sequence[Value | None],
+        results: Results,
+    ) -> Results:
+        """Depthwise: vectors of inputs times vectors of weights, tap by tap."""
+        k, tile = self.k, self.code.tile
+        first = panel * tile.columns
+
+        def add_tap(t: Value, results: Results) -> Results:
+            weights = [
+                b.at(t).load(0, 0, j * tile.lanes, lanes=tile.lanes) for j in range(tile.vectors)
+            ]
+            sums = []
+            for row, vectors in enumerate(results):
+                line = self.scratch.indirection.pixel_at(t, i + row, self.code.dtype).at(first)
+                inputs = [
+                    line.load(j * tile.lanes, lanes=tile.lanes, mask=mask)
+                    for j, mask in enumerate(masks)
+                ]
+                sums.append([k.fma(*each) for each in zip(inputs, weights, vectors, strict=True)])
+            return sums
 
         return carry_tile(k, tile, tap, tap_stop, results, add_tap)
 

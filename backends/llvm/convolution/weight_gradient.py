@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, replace
 
 from minigraph.backend import Algorithm, aligned
 from minigraph.backends.llvm.call import Binding, Call, Context, carve, carved_bytes
 from minigraph.backends.llvm.convolution.axis import axis_sizes
+from minigraph.backends.llvm.convolution.direct import is_depthwise
 from minigraph.backends.llvm.convolution.indirection import words_of_block
 from minigraph.backends.llvm.convolution.method import Method, Problem, estimated_seconds
 from minigraph.backends.llvm.convolution.pack import computed
@@ -24,7 +26,7 @@ from minigraph.backends.llvm.target import Target
 from minigraph.ir.spec import DType
 from minigraph.ops.geometry import ConvGeometry
 
-_BLOCK = 128  # pixels
+_BLOCK = 64  # pixels, whose vectors stay in the first-level cache
 _FEW_CHANNELS = 12
 _MOST_SPLITS = 32
 _SUMS_BYTES = 4 << 20  # of all parts together
@@ -53,8 +55,9 @@ class _Plan:
         """Scratch memory of a thread: tables, and zeros."""
         words = words_of_block(_BLOCK, self.tap_tiles * self.form.taps_in_tile + 1)
         tile = self.form.tile
-        zeros = max(channels, tile.rows * tile.columns) + tile.lanes
-        return aligned(8 * words + zeros * computed(dtype).itemsize)
+        zeros = max(channels, tile.rows * tile.columns) + 16
+        copied = _BLOCK * tile.columns
+        return aligned(8 * words + (zeros + copied) * computed(dtype).itemsize)
 
 
 def _form(target: Target, dtype: DType, channels: int, outputs: int, taps: int) -> Form:
@@ -71,21 +74,28 @@ def _form(target: Target, dtype: DType, channels: int, outputs: int, taps: int) 
     return Form(Tile(rows, tile.vectors, tile.lanes, 1), channels, in_tile, outputs < tile.columns)
 
 
+def _channels(g: ConvGeometry) -> tuple[int, int, int]:
+    """Groups, and input and output channels of each. Depthwise: one output channel a lane."""
+    if is_depthwise(g):
+        return 1, 1, g.out_channels
+    return g.groups, g.in_channels // g.groups, g.out_channels // g.groups
+
+
 def _plan(g: ConvGeometry, dtype: DType, target: Target) -> _Plan:
-    channels, outputs = g.in_channels // g.groups, g.out_channels // g.groups
+    groups, channels, outputs = _channels(g)
     taps = g.kernel[0] * g.kernel[1]
-    form = _form(target, dtype, channels, outputs, taps)
+    form = replace(_form(target, dtype, channels, outputs, taps), depthwise=is_depthwise(g))
     tap_tiles = -(-taps // form.taps_in_tile)
     panels = -(-form.wide(channels, outputs) // form.tile.columns)
     row_tiles = 1 if form.few_channels else -(-outputs // form.tile.rows)
-    plan = _Plan(form, g.groups, tap_tiles, panels, row_tiles, 1, tap_tiles, panels)
+    plan = _Plan(form, groups, tap_tiles, panels, row_tiles, 1, tap_tiles, panels)
     blocks = -(-g.batch * g.out_height * g.out_width // _BLOCK)
     part_bytes = plan.sums() * computed(dtype).itemsize
     splits = max(1, min(blocks, _MOST_SPLITS, _SUMS_BYTES // part_bytes))
     taps_at_once, panels_at_once = tap_tiles, panels
-    if splits * g.groups < _ITEMS:
+    if splits * groups < _ITEMS:
         taps_at_once = 1
-    if splits * g.groups * tap_tiles < _ITEMS:
+    if splits * groups * tap_tiles < _ITEMS:
         panels_at_once = 1
     return replace(
         plan, splits=splits, tap_tiles_at_once=taps_at_once, panels_at_once=panels_at_once
@@ -95,7 +105,7 @@ def _plan(g: ConvGeometry, dtype: DType, target: Target) -> _Plan:
 def _workspace(
     plan: _Plan, g: ConvGeometry, dtype: DType, threads: int
 ) -> tuple[tuple[DType, int], ...]:
-    scratch = plan.scratch_bytes(dtype, g.in_channels // g.groups)
+    scratch = plan.scratch_bytes(dtype, g.in_channels)
     return (computed(dtype), plan.sums()), (DType.UINT8, threads * scratch)
 
 
@@ -103,8 +113,7 @@ def _algorithm(name: str, problem: Problem, context: Context) -> Algorithm | Non
     g, dtype = problem.geometry, problem.dtype
     plan = _plan(g, dtype, context.target)
     parts = _workspace(plan, g, dtype, context.threads)
-    weights = g.groups * (g.out_channels // g.groups) * (g.in_channels // g.groups)
-    filled = plan.sums() / plan.splits / (weights * g.kernel[0] * g.kernel[1])
+    filled = plan.sums() / plan.splits / math.prod(g.weight_shape)
     moved = problem.bytes + 2 * parts[0][1] * 4
     seconds = estimated_seconds(context, dtype, g.flops / 2 * filled, moved)
     return Algorithm(name, carved_bytes(*parts), seconds)
@@ -121,9 +130,7 @@ def _calls(binding: Binding) -> Sequence[Call]:
     sums, scratch = carve(binding.workspace, *parts)
     image, _, row, pixel = x.strides
     gradient_image, _, gradient_row, gradient_pixel = gradient.strides
-    extents = Extents(
-        g.groups, g.in_channels // g.groups, g.out_channels // g.groups, plan.splits, *g.kernel
-    )
+    extents = Extents(*_channels(g), plan.splits, *g.kernel)
     sizes = SumSizes(
         g.batch, g.height, g.width, image, row, pixel,
         gradient_image, gradient_row, gradient_pixel,

@@ -5,7 +5,8 @@ output pixels p, of ``gy[p][k] * x[where p reads by the tap][c]``. A tile of the
 along one of the two channel axes and vectors along the other:
 
 - ``channels``: vectors of input channels, rows of output channels; one tap a tile.
-- ``outputs``: vectors of output channels; rows are the few input channels of several taps.
+- ``outputs``: vectors of output channels; rows are the few input channels of several taps. For
+  depthwise convolutions rows are taps, and the input's number is a vector as well.
 
 ``WeightSums`` goes through the pixels block by block. The pixels are split into a number of parts
 that the shapes alone determine, each with sums of its own; ``WeightTotals`` adds them in order.
@@ -19,6 +20,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Generic, TypeVar
+
+import llvmlite.ir as ir
 
 from minigraph.backends.llvm.convolution.axis import AXIS_SIZES, Windows, windows
 from minigraph.backends.llvm.convolution.indirection import (
@@ -48,6 +51,7 @@ class Form:
     few_channels: int  # vectors of outputs and rows of so many input channels a tap; 0: the other
     taps_in_tile: int
     masked: bool  # there are fewer columns than a tile has
+    depthwise: bool = False  # inputs are vectors too: those of the outputs' numbers
 
     def wide(self, channels: N, outputs: N) -> N:
         """The size of the axis that vectors lie along."""
@@ -113,7 +117,7 @@ class Tiles:
     def per_split(self) -> Value:
         return self.e.groups * self.panels * self.tap_tiles * self.row_tiles
 
-    def view(self, pointer: object, dtype: DType) -> View:
+    def view(self, pointer: ir.Value, dtype: DType) -> View:
         """Sums as [tile][row][column]."""
         tile = self.form.tile
         return self.k.view(
@@ -121,7 +125,7 @@ class Tiles:
             computed(dtype),
             tile.rows * tile.columns,
             tile.columns,
-            1,  # type: ignore[arg-type]
+            1,
         )
 
     def masks(self) -> list[Value | None]:
@@ -178,7 +182,11 @@ class WeightSums(KernelCode):
         found = tiles.tap_tiles * self.form.taps_in_tile  # addresses of inputs, then of gradients
         nothing = k.view(tables.addresses.at(found + 1).pointer, computed(self.dtype), 1)
         zeros = k.maximum(e.channels, self.form.tile.rows * self.form.tile.columns)
+        if self.form.depthwise:
+            zeros = k.maximum(e.outputs, zeros)
         lanes = self.form.tile.lanes
+        zeros = (zeros + 15) // 16 * 16  # whole cache lines
+        copied = k.view(nothing.at(zeros).pointer, computed(self.dtype), self.form.tile.columns, 1)
         with k.loop(0, zeros, lanes) as i:
             nothing.store(k.zero(nothing.type.with_lanes(lanes)), i)
         with k.parallel(e.splits * e.groups * tap_chunks * panel_chunks) as item:
@@ -188,7 +196,7 @@ class WeightSums(KernelCode):
             first_tap = tap_chunk * s.tap_tiles_at_once
             first_panel = panel_chunk * s.panels_at_once
             part = _Part(
-                k, self, tiles, s, tables, nothing.address(0), found, split, group,
+                k, self, tiles, s, tables, nothing.address(0), copied, found, split, group,
                 (first_tap, k.minimum(first_tap + s.tap_tiles_at_once, tiles.tap_tiles)),
                 (first_panel, k.minimum(first_panel + s.panels_at_once, tiles.panels)),
             )  # fmt: skip
@@ -210,6 +218,7 @@ class _Part:
     s: SumSizes[Value]
     tables: Indirection
     nothing: Value
+    copied: View  # a block's vectors as [pixel][column]
     found: Value  # the row of the table where gradients are noted
     split: Value
     group: Value
@@ -237,42 +246,53 @@ class _Part:
 
     def add(self, count: Value, is_first: Value) -> None:
         """Add a block's products to all sums of this part."""
-        k, tiles, tile = self.k, self.tiles, self.code.form.tile
+        k, tiles = self.k, self.tiles
         sums = tiles.view(k.pointers[2], self.code.dtype)
-        with (
-            k.loop(*self.panels) as panel,
-            k.loop(*self.taps) as tap_tile,
-            k.loop(0, tiles.row_tiles) as row_tile,
-        ):
-            kept = sums.at(tiles.place(self.split, self.group, panel, tap_tile, row_tile))
-            kept = kept.strided(tile.columns, 1)
-            before = k.view(
-                k.pointer_at(is_first.select(self.nothing, kept.address())),
-                kept.dtype,
-                tile.columns,
-                1,
-            )
-            results = [
-                [before.load(i, j * tile.lanes, lanes=tile.lanes) for j in range(tile.vectors)]
-                for i in range(tile.rows)
-            ]
-            masks = tiles.masks()
+        with k.loop(*self.panels) as panel, k.loop(*self.taps) as tap_tile:
             column = tiles.first_column(panel)
+            if not self.code.form.few_channels:
+                self._copy(count, tap_tile, column)
+            with k.loop(0, tiles.row_tiles) as row_tile:
+                self._tile(sums, count, is_first, panel, tap_tile, row_tile, column)
 
-            def add_pixel(
-                i: Value,
-                results: Results,
-                tap_tile: Value = tap_tile,
-                row_tile: Value = row_tile,
-                column: Value = column,
-                masks: Sequence[Value | None] = masks,
-            ) -> Results:
-                return self._pixel(i, results, tap_tile, row_tile, column, masks)
+    def _copy(self, count: Value, tap: Value, column: Value) -> None:
+        """A block's vectors side by side, so that they stay in the cache for all rows."""
+        tile = self.code.form.tile
+        with self.k.loop(0, count) as i:
+            line = self.tables.pixel_at(tap, i, self.code.dtype).at(column)
+            for j, mask in enumerate(self.tiles.masks()):
+                vector = line.load(j * tile.lanes, lanes=tile.lanes, mask=mask)
+                self.copied.store(vector, i, j * tile.lanes)
 
-            results = carry_tile(k, tile, k.index(0), count, results, add_pixel)
-            for i, vectors in enumerate(results):
-                for j, vector in enumerate(vectors):
-                    kept.store(vector, i, j * tile.lanes)
+    def _tile(
+        self,
+        sums: View,
+        count: Value,
+        is_first: Value,
+        panel: Value,
+        tap_tile: Value,
+        row_tile: Value,
+        column: Value,
+    ) -> None:
+        """Add a block's products to one tile."""
+        k, tiles, tile = self.k, self.tiles, self.code.form.tile
+        kept = sums.at(tiles.place(self.split, self.group, panel, tap_tile, row_tile))
+        kept = kept.strided(tile.columns, 1)
+        start = k.pointer_at(is_first.select(self.nothing, kept.address()))
+        before = k.view(start, kept.dtype, tile.columns, 1)
+        results = [
+            [before.load(i, j * tile.lanes, lanes=tile.lanes) for j in range(tile.vectors)]
+            for i in range(tile.rows)
+        ]
+        masks = tiles.masks()
+
+        def add_pixel(i: Value, results: Results) -> Results:
+            return self._pixel(i, results, tap_tile, row_tile, column, masks)
+
+        results = carry_tile(k, tile, k.index(0), count, results, add_pixel)
+        for i, vectors in enumerate(results):
+            for j, vector in enumerate(vectors):
+                kept.store(vector, i, j * tile.lanes)
 
     def _pixel(
         self,
@@ -284,21 +304,34 @@ class _Part:
         masks: Sequence[Value | None],
     ) -> Results:
         """The products of one pixel."""
-        form, dtype = self.code.form, self.code.dtype
+        form, dtype, lanes = self.code.form, self.code.dtype, self.code.form.tile.lanes
         gradient = self.tables.pixel_at(self.found, i, dtype)
+        if not form.few_channels:
+            rows = gradient.at(self.tiles.first_row(row_tile))
+            numbers = [rows.load(row) for row in range(form.tile.rows)]
+            vectors = [self.copied.load(i, j * lanes, lanes=lanes) for j in range(len(masks))]
+            return self._products(numbers, vectors, results)
         taps = [
             self.tables.pixel_at(tap_tile * form.taps_in_tile + t, i, dtype)
             for t in range(form.taps_in_tile)
         ]
-        if form.few_channels:
-            line = gradient.at(column)
-            numbers = [tap.load(c) for tap in taps for c in range(form.few_channels)]
-        else:
-            line = taps[0].at(column)
-            rows = gradient.at(self.tiles.first_row(row_tile))
-            numbers = [rows.load(row) for row in range(form.tile.rows)]
-        lanes = form.tile.lanes
+        line = gradient.at(column)
         vectors = [line.load(j * lanes, lanes=lanes, mask=mask) for j, mask in enumerate(masks)]
+        if not form.depthwise:
+            numbers = [tap.load(c) for tap in taps for c in range(form.few_channels)]
+            return self._products(numbers, vectors, results)
+        inputs = [
+            [tap.load(column + j * lanes, lanes=lanes, mask=mask) for j, mask in enumerate(masks)]
+            for tap in taps
+        ]
+        return [
+            [self.k.fma(*each) for each in zip(of_tap, vectors, sums, strict=True)]
+            for of_tap, sums in zip(inputs, results, strict=True)
+        ]
+
+    def _products(
+        self, numbers: Sequence[Value], vectors: Sequence[Value], results: Results
+    ) -> Results:
         return add_steps(self.k, [0], lambda row, _: numbers[row], lambda _, j: vectors[j], results)
 
 

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 pytest.importorskip("llvmlite")
-torch = pytest.importorskip("torch")
 
 from minigraph.backend import Memory, Slot, aligned, dense_strides
 from minigraph.backends.llvm.backend import LOWERINGS
@@ -26,6 +25,8 @@ from minigraph.ops.conv import Conv2d, Conv2dGradWeight, ConvTranspose2d
 from minigraph.ops.elementwise import Add, Relu, ReluGrad
 from minigraph.ops.fused import Body, Fused, Instruction
 from minigraph.ops.matmul import MatMul
+
+torch = pytest.importorskip("torch")
 
 BOUND = 2e-6  # of the largest element: plain rounding of float32
 GAP = 5  # elements between the pixels of operands that are slices of wider images
@@ -142,6 +143,7 @@ GEOMETRIES = [
     (40, 70, (3, 3), (2, 1), PADDINGS[2], (2, 3), 2, (15, 12)),
     (12, 12, (3, 3), (1, 1), PADDINGS[1], (1, 1), 12, (8, 9)),
     (21, 42, (3, 3), (2, 2), PADDINGS[1], (1, 1), 21, (8, 9)),
+    (40, 40, (3, 4), (2, 1), PADDINGS[2], (1, 2), 40, (11, 13)),
     (24, 8, (4, 3), (3, 2), PADDINGS[2], (2, 4), 4, (20, 19)),
     (5, 7, (7, 7), (4, 4), ((3, 3), (3, 3)), (1, 1), 1, (21, 30)),
     (9, 10, (2, 3), (3, 4), PADDINGS[0], (1, 1), 1, (13, 14)),  # windows leave pixels out
