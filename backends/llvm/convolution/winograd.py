@@ -179,7 +179,6 @@ def gradient_calls(anchor: Conv2dGradWeight, binding: Binding) -> list[Call]:
         output_tail=plan.outputs % lanes != 0,
     )
     sources = (*source_of(image, geometry.padding), *source_of(gradient))
-    sizes = (plan.inputs, plan.outputs, *plan.channels, plan.chunk, plan.block)
     zeros, v, z, d = carve(binding.workspace, *plan.parts())
     epilogue, result = epilogue_of(binding), binding.output
     extras, extra_sizes = epilogue_places(binding), epilogue_sizes(binding)
@@ -187,7 +186,12 @@ def gradient_calls(anchor: Conv2dGradWeight, binding: Binding) -> list[Call]:
         code = WeightGradient(variant, False, epilogue)
         writes = (result, zeros, v, z, d)
         return [
-            Call(code, (image, gradient, *extras), writes, (*sources, *tiles, *sizes, *extra_sizes))
+            Call(
+                code,
+                (image, gradient, *extras),
+                writes,
+                (*sources, *tiles, *plan.cut, *extra_sizes),
+            )
         ]
     plain = Epilogue((), (), (DType.FLOAT32,))
     return [
@@ -195,7 +199,7 @@ def gradient_calls(anchor: Conv2dGradWeight, binding: Binding) -> list[Call]:
             WeightGradient(variant, True, plain),
             (image, gradient),
             (d, zeros, v, z, d),
-            (*sources, *tiles, *sizes, 0, 0, 0),
+            (*sources, *tiles, *plan.cut, 0, 0, 0),
         ),
         Call(
             SumChunks(variant, epilogue),

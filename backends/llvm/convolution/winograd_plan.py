@@ -12,20 +12,24 @@ from dataclasses import dataclass
 from minigraph.backends.llvm.call import Context, carved_bytes
 from minigraph.backends.llvm.convolution.tile import Tile, choose_tile
 from minigraph.backends.llvm.convolution.winograd_forward import PLANE_GAP
+from minigraph.backends.llvm.convolution.winograd_gradient import Cut
 from minigraph.backends.llvm.convolution.winograd_transforms import Winograd
 from minigraph.ir.spec import DType
 
 Part = tuple[DType, int]
 
-BLOCK_TILES = 32  # tiles of an item where there are many
+BLOCK_TILES = 16  # tiles of an item where there are many
 GROUP_TILES = 64  # tiles of an item where there are many channels
-CHANNEL_BLOCK = 64  # input channels whose weights are transformed at a time
-SMALL_PRODUCT = 64 * 128  # input times output channels whose U fits the cache beside the rest
+CHANNEL_BLOCK = 32  # input channels whose weights are transformed at a time
+SMALL_PRODUCT = 128 * 128  # input times output channels whose U fits the cache beside the rest
 
 CHUNK_TILES = 128  # tiles at least of each chunk of a weight gradient
 MAX_CHUNKS = 16
 CHUNK_BYTES = 10 << 20  # of all chunks
 ITEM_CHANNELS = 64  # input and output channels of an item of a weight gradient
+GRADIENT_BLOCK = 32  # tiles transformed at a time
+FEW_TILES = 64  # up to here all of them
+PART_CHANNELS = 32  # output channels that are then made at a time
 
 
 @dataclass(frozen=True)
@@ -122,50 +126,52 @@ class GradientPlan:
         """Tiles of a chunk: many, and few chunks, so that adding up their D costs little."""
         bytes_of_d = 4 * self.winograd.products * self.inputs * self.outputs
         chunks = min(MAX_CHUNKS, self.tiles // CHUNK_TILES, CHUNK_BYTES // bytes_of_d)
-        return rounded_up(-(-self.tiles // max(chunks, 1)), BLOCK_TILES)
+        return rounded_up(-(-self.tiles // max(chunks, 1)), GRADIENT_BLOCK)
 
     @property
     def chunks(self) -> int:
         return -(-self.tiles // self.chunk)
 
     @property
-    def block(self) -> int:
-        """Tiles whose products are added at a time."""
-        return min(BLOCK_TILES, self.tiles)
+    def cut(self) -> Cut:
+        """Channels of an item, fewer if else threads would go without work.
 
-    @property
-    def channels(self) -> tuple[int, int]:
-        """Input and output channels of an item, fewer if else threads would go without work."""
-        columns, rows = self.tile.columns, self.tile.rows
-        step = math.lcm(rows, self.tile.lanes)
+        Where the tiles are few, V is made once for all outputs of an item, which are made part by
+        part. Else V is made anew for each block of tiles, and D stays until all are done.
+        """
+        columns, step = self.tile.columns, math.lcm(self.tile.rows, self.tile.lanes)
         inputs = min(rounded_up(self.inputs, columns), rounded_up(ITEM_CHANNELS, columns))
-        outputs = min(rounded_up(self.outputs, step), rounded_up(ITEM_CHANNELS, step))
-        while self._items(inputs, outputs) < self.threads:
-            if outputs >= inputs and outputs > step:
-                outputs = rounded_up(outputs // 2, step)
-            elif inputs > columns:
-                inputs = rounded_up(inputs // 2, columns)
+        part = min(rounded_up(self.outputs, step), rounded_up(ITEM_CHANNELS, step))
+        outputs, block = part, GRADIENT_BLOCK
+        if self.tiles <= FEW_TILES:
+            part = min(part, rounded_up(PART_CHANNELS, step))
+            outputs, block = rounded_up(self.outputs, part), FEW_TILES
+        while self._items(inputs, outputs) < self.threads and outputs > part:
+            outputs = rounded_up(outputs // 2, part)
+        while self._items(inputs, outputs) < self.threads and max(inputs - columns, part - step):
+            if part > step and (part > inputs or inputs == columns):
+                outputs = part = rounded_up(part // 2, step)
             else:
-                break
-        return inputs, outputs
+                inputs = rounded_up(inputs // 2, columns)
+        block = min(block, self.tiles)
+        return Cut(self.inputs, self.outputs, inputs, outputs, part, self.chunk, block)
 
     def _items(self, inputs: int, outputs: int) -> int:
         return self.chunks * -(-self.inputs // inputs) * -(-self.outputs // outputs)
 
     def parts(self) -> list[Part]:
         """The workspace: zeros, V, Z, D."""
-        inputs, outputs = self.channels
+        _, _, inputs, _, part, _, block = self.cut
         if self.chunks > 1:
             rows = rounded_up(self.outputs, self.tile.rows)
-            d = self.chunks * _planes(
-                self.winograd, rows, rounded_up(self.inputs, self.tile.columns)
-            )
+            columns = rounded_up(self.inputs, self.tile.columns)
+            d = self.chunks * _planes(self.winograd, rows, columns)
         else:
-            d = self.threads * _planes(self.winograd, outputs, inputs)
+            d = self.threads * _planes(self.winograd, part, inputs)
         sizes = (
-            self.threads * rounded_up(max(inputs, outputs), self.tile.lanes),
-            self.threads * _planes(self.winograd, self.block, inputs),
-            self.threads * _planes(self.winograd, self.block, outputs),
+            self.threads * rounded_up(max(inputs, part), self.tile.lanes),
+            self.threads * _planes(self.winograd, block, inputs),
+            self.threads * _planes(self.winograd, block, part),
             d,
         )
         return [(DType.FLOAT32, size) for size in sizes]
