@@ -24,12 +24,12 @@ CHANNEL_BLOCK = 32  # input channels whose weights are transformed at a time
 SMALL_PRODUCT = 128 * 128  # input times output channels whose U fits the cache beside the rest
 
 CHUNK_TILES = 128  # tiles at least of each chunk of a weight gradient
-MAX_CHUNKS = 16
+MAX_CHUNKS = 8
 CHUNK_BYTES = 10 << 20  # of all chunks
 ITEM_CHANNELS = 64  # input and output channels of an item of a weight gradient
 GRADIENT_BLOCK = 32  # tiles transformed at a time
 FEW_TILES = 64  # up to here all of them
-PART_CHANNELS = 32  # output channels that are then made at a time
+PART_CHANNELS = 16  # output channels that are then made at a time
 
 
 @dataclass(frozen=True)
