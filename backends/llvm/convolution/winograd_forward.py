@@ -31,7 +31,7 @@ from minigraph.backends.llvm.convolution.winograd_tiles import (
     store_points,
     write_tile,
 )
-from minigraph.backends.llvm.convolution.winograd_transforms import BY_OUTPUTS, Grid, Winograd
+from minigraph.backends.llvm.convolution.winograd_transforms import BY_OUTPUTS, Winograd
 from minigraph.backends.llvm.convolution.winograd_weights import PanelWriter, Weights
 from minigraph.backends.llvm.kernels.epilogue import Epilogue, EpilogueWriter
 from minigraph.backends.llvm.language.code import KernelCode

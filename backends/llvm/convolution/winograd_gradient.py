@@ -1,8 +1,8 @@
 """The weight gradient of a 3x3 convolution by Winograd's transforms.
 
-The convolution is linear in its weights, so their gradient is the transpose of what they go through
-(`winograd_transforms.py`). With V the transformed inputs, as in the convolution itself, and Z = A gy
-A^T the transformed output gradients, for each point p::
+The convolution is linear in its weights, so that their gradient is the transpose of what they go
+through (`winograd_transforms.py`). With V the transformed inputs, as in the convolution itself, and
+Z = A gy A^T the transformed output gradients, for each point p::
 
     D[p] (output channel, input channel) = Z[p]^T @ V[p]         summed over all tiles
     gw (output channel, row, column, input channel) = G^T D G

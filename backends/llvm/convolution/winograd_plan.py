@@ -13,7 +13,7 @@ from minigraph.backends.llvm.call import Context, carved_bytes
 from minigraph.backends.llvm.convolution.tile import Tile, choose_tile
 from minigraph.backends.llvm.convolution.winograd_forward import PLANE_GAP
 from minigraph.backends.llvm.convolution.winograd_gradient import Cut
-from minigraph.backends.llvm.convolution.winograd_transforms import Winograd
+from minigraph.backends.llvm.convolution.winograd_transforms import F4, Winograd
 from minigraph.ir.spec import DType
 
 Part = tuple[DType, int]
@@ -30,6 +30,11 @@ ITEM_CHANNELS = 64  # input and output channels of an item of a weight gradient
 GRADIENT_BLOCK = 32  # tiles transformed at a time
 FEW_TILES = 64  # up to here all of them
 PART_CHANNELS = 16  # output channels that are then made at a time
+
+# Cycles that F(4, 3) spends on each vector of channels of a tile, or of an output's weights.
+INPUT_CYCLES = 250
+OUTPUT_CYCLES = 180
+WEIGHT_CYCLES = 130
 
 
 @dataclass(frozen=True)
@@ -76,7 +81,7 @@ class Plan:
         return rounded_up(-(-self.tiles // groups), self.tile.rows)
 
     def parts(self) -> list[Part]:
-        """The workspace: zeros, then (many tiles) U, V, M or (many channels) V, U, M."""
+        """The workspace: zeros, then (many tiles) V, M or (many channels) U, M and the shared V."""
         depth, columns, channel_blocks = (
             self.depth,
             self.tile.columns,
@@ -85,7 +90,6 @@ class Plan:
         if self.has_many_tiles:
             sizes = (
                 self.threads * depth,
-                self.panels * _planes(self.winograd, depth, columns),
                 self.threads * _planes(self.winograd, self.block, depth),
                 self.threads * _planes(self.winograd, self.block, columns),
             )
@@ -93,15 +97,36 @@ class Plan:
             rows = rounded_up(self.tiles, self.tile.rows)
             sizes = (
                 self.threads * max(depth, columns),
-                channel_blocks * _planes(self.winograd, rows, CHANNEL_BLOCK),
                 self.threads * _planes(self.winograd, CHANNEL_BLOCK, columns),
                 self.threads * _planes(self.winograd, self.group, columns),
+                channel_blocks * _planes(self.winograd, rows, CHANNEL_BLOCK),
             )
         return [(DType.FLOAT32, size) for size in sizes]
 
     def workspace(self) -> int:
         """Bytes."""
         return carved_bytes(*self.parts())
+
+    def prepared(self) -> int:
+        """Bytes of U where it is made beforehand."""
+        if not self.has_many_tiles:
+            return 0
+        return 4 * self.panels * _planes(self.winograd, self.depth, self.tile.columns)
+
+    def multiply_adds(self) -> float:
+        """All of the products, and what else could be done in the time of the transforms."""
+        columns, rows = self.panels * self.tile.columns, rounded_up(self.tiles, self.tile.rows)
+        products = self.winograd.products * rows * self.inputs * columns
+        transforms = self.tiles * (INPUT_CYCLES * self.depth + OUTPUT_CYCLES * columns)
+        times = 1 if self.has_many_tiles else -(-self.tiles // self.group)
+        transforms += times * WEIGHT_CYCLES * self.depth * columns
+        return products + 2 * transforms * self.winograd.products / F4.products
+
+    def moved(self) -> int:
+        """Bytes of U or V written and read."""
+        if self.has_many_tiles:
+            return 2 * self.prepared()
+        return 8 * _planes(self.winograd, self.tiles, self.depth)
 
 
 def plan_of(winograd: Winograd, tiles: int, inputs: int, outputs: int, context: Context) -> Plan:
@@ -179,6 +204,24 @@ class GradientPlan:
     def workspace(self) -> int:
         """Bytes."""
         return carved_bytes(*self.parts())
+
+    def multiply_adds(self) -> float:
+        """All of the products, and what else could be done in the time of the transforms."""
+        cut, products = self.cut, self.winograd.products
+        inputs = rounded_up(self.inputs, self.tile.columns)
+        outputs = rounded_up(self.outputs, self.tile.rows)
+        input_times = -(-self.outputs // cut.item_outputs)
+        output_times = -(-self.inputs // cut.item_inputs)
+        transforms = self.tiles * INPUT_CYCLES * inputs * input_times
+        transforms += self.tiles * OUTPUT_CYCLES * outputs * output_times
+        transforms += WEIGHT_CYCLES * inputs * outputs
+        return products * self.tiles * inputs * outputs + 2 * transforms * products / F4.products
+
+    def moved(self) -> int:
+        """Bytes of D written and read where there are chunks."""
+        if self.chunks == 1:
+            return 0
+        return 8 * self.chunks * _planes(self.winograd, self.outputs, self.inputs)
 
 
 def _planes(winograd: Winograd, rows: int, columns: int) -> int:
