@@ -71,7 +71,7 @@ class Cut(NamedTuple):
     outputs: Index
     item_inputs: Index  # channels of an item
     item_outputs: Index
-    part_outputs: Index  # channels of an item that are made at a time
+    part_outputs: Index  # channels made at a time: not all of the item's only if chunk <= block
     chunk: Index  # tiles of an item
     block: Index  # tiles that are transformed at a time
 
@@ -101,9 +101,9 @@ class WeightGradient(KernelCode):
     def emit(self, k: Kernel) -> None:
         variant, winograd, tile = self.variant, self.variant.winograd, self.variant.tile
         sizes = iter(k.sizes)
-        source, gradient, tiles, cut = (
-            kind(*(next(sizes) for _ in kind._fields)) for kind in (Source, Source, Tiles, Cut)
-        )
+        source, gradient = (Source(*(next(sizes) for _ in Source._fields)) for _ in range(2))
+        tiles = Tiles(*(next(sizes) for _ in Tiles._fields))
+        cut = Cut(*(next(sizes) for _ in Cut._fields))
         writer = self.epilogue.writer(k, k.pointers[2:-4], list(sizes))
         zeros_pointer, v_pointer, z_pointer, d_pointer = k.pointers[-4:]
         nothing = own_zeros(k, zeros_pointer, k.maximum(cut.item_inputs, cut.part_outputs))
@@ -135,15 +135,13 @@ class WeightGradient(KernelCode):
                 else:
                     d = own_planes(k, d_pointer, winograd, cut.part_outputs, cut.item_inputs)
                 with k.loop(start, stop, cut.block) as first:
-                    # Of a chunk that is a single block V is still there for the second part.
-                    is_new = output.equals(first_output) | (stop - start > cut.block)
-                    with k.loop(0, k.minimum(cut.block, stop - first)) as row:
-                        with k.when(is_new):
+                    count = k.minimum(cut.block, stop - first)
+                    with k.loop(0, count) as row:
+                        with k.when(output.equals(first_output)):  # else V is still there
                             at_row = v.at(0, row).strided(v.strides[0], 1)
                             read_inputs.write_tile(at_row, tiles, first + row, nothing, inputs)
                         at_row = z.at(0, row).strided(z.strides[0], 1)
                         read_gradients.write_tile(at_row, tiles, first + row, nothing, outputs)
-                    count = k.minimum(cut.block, stop - first)
                     with k.loop(0, winograd.products) as point:
                         add_outer_products(
                             k, tile, count, z.at(point), v.at(point), d.at(point),
