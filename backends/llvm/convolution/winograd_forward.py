@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from minigraph.backends.llvm.convolution.tile import Tile, add_products, zeros
 from minigraph.backends.llvm.convolution.winograd_tiles import (
     FLOAT,
+    Channels,
     Source,
     TileReader,
     Tiles,
@@ -30,7 +31,7 @@ from minigraph.backends.llvm.convolution.winograd_tiles import (
     store_points,
     write_tile,
 )
-from minigraph.backends.llvm.convolution.winograd_transforms import BY_OUTPUTS, Grid, Winograd
+from minigraph.backends.llvm.convolution.winograd_transforms import BY_OUTPUTS, Winograd
 from minigraph.backends.llvm.convolution.winograd_weights import PanelWriter, Weights
 from minigraph.backends.llvm.kernels.epilogue import Epilogue, EpilogueWriter
 from minigraph.backends.llvm.language.code import KernelCode
@@ -107,11 +108,12 @@ class TransformInputs(KernelCode):
             reader.find(tiles, k.minimum(row, tiles.count - 1), nothing)
             at_row = v.at(0, row).settled()
 
-            def store(channel: Value, values: Grid) -> None:
+            def write(channel: Value, mask: Value | None) -> None:
                 block, within = channel // self.channel_block, channel % self.channel_block
+                values = reader.read(channel, lanes, mask)
                 store_points(winograd, values, at_row.at(block * winograd.products, 0, within))
 
-            reader.each_vector(channels, lanes, self.input_tail, store)
+            each_vector(k, channels, lanes, self.input_tail, write)
 
 
 @dataclass(frozen=True)
@@ -147,6 +149,7 @@ class ManyTiles(KernelCode):
         u = planes(k, k.pointers[1], depth, tile.columns)
         image = source.view(k, k.pointers[0])
         reader = TileReader(k, winograd, winograd.input_matrix, source, image)
+        channels = Channels(0, inputs, variant.input_tail)
         panels = (outputs + (tile.columns - 1)) // tile.columns
         groups = (panels + (group - 1)) // group
         with k.parallel((tiles.count + (block - 1)) // block * groups) as item:
@@ -154,14 +157,10 @@ class ManyTiles(KernelCode):
             count = k.minimum(block, tiles.count - first)
             rows = rounded_up(count, tile.rows)
             with k.loop(0, rows) as row:
-                reader.find(tiles, k.minimum(first + row, tiles.count - 1), nothing)
-
-                at_row = v.at(0, row).settled()
-
-                def store(channel: Value, values: Grid, at_row: View = at_row) -> None:
-                    store_points(winograd, values, at_row.at(0, 0, channel))
-
-                reader.each_vector(inputs, tile.lanes, variant.input_tail, store)
+                at_row = v.at(0, row).strided(v.strides[0], 1)
+                reader.write_tile(
+                    at_row, tiles, k.minimum(first + row, tiles.count - 1), nothing, channels
+                )
             with k.loop(first_panel, k.minimum(first_panel + group, panels)) as panel:
                 u_of_panel = u.at(panel * winograd.products)
                 with k.loop(0, winograd.products) as point:
@@ -247,9 +246,7 @@ def multiply(
             lambda d, j: right.load(d, j * lanes, lanes=lanes),
             sums,
         )  # fmt: skip
-        for i, vectors in enumerate(sums):
-            for j, value in enumerate(vectors):
-                c.store(value, i, j * lanes)
+        store_sums(tile, c, sums)
 
 
 def read_sums(
@@ -263,6 +260,13 @@ def read_sums(
         [view.load(i, j * tile.lanes, lanes=tile.lanes) for j in range(tile.vectors)]
         for i in range(tile.rows)
     ]
+
+
+def store_sums(tile: Tile, target: View, sums: list[list[Value]]) -> None:
+    """A tile of sums to a matrix (row, column)."""
+    for i, vectors in enumerate(sums):
+        for j, value in enumerate(vectors):
+            target.store(value, i, j * tile.lanes)
 
 
 def write_panel(

@@ -1,8 +1,8 @@
 """The weight gradient of a 3x3 convolution by Winograd's transforms.
 
-The convolution is linear in its weights, so their gradient is the transpose of what they go through
-(`winograd_transforms.py`). With V the transformed inputs, as in the convolution itself, and Z = A gy
-A^T the transformed output gradients, for each point p::
+The convolution is linear in its weights, so that their gradient is the transpose of what they go
+through (`winograd_transforms.py`). With V the transformed inputs, as in the convolution itself, and
+Z = A gy A^T the transformed output gradients, for each point p::
 
     D[p] (output channel, input channel) = Z[p]^T @ V[p]         summed over all tiles
     gw (output channel, row, column, input channel) = G^T D G
@@ -16,6 +16,7 @@ and a second call adds them up in order and transforms the sum. Else the item tr
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from minigraph.backends.llvm.convolution.tile import Tile, add_products
 from minigraph.backends.llvm.convolution.winograd_forward import (
@@ -24,20 +25,20 @@ from minigraph.backends.llvm.convolution.winograd_forward import (
     planes,
     read_sums,
     rounded_up,
+    store_sums,
 )
 from minigraph.backends.llvm.convolution.winograd_tiles import (
     FLOAT,
+    Channels,
     Source,
     TileReader,
     Tiles,
     at_points,
     each_vector,
-    store_points,
 )
 from minigraph.backends.llvm.convolution.winograd_transforms import (
     BY_OUTPUTS,
     TAPS,
-    Grid,
     Winograd,
     transform,
 )
@@ -46,7 +47,7 @@ from minigraph.backends.llvm.language.code import KernelCode
 from minigraph.backends.llvm.language.kernel import Kernel
 from minigraph.backends.llvm.language.types import FLOAT32
 from minigraph.backends.llvm.language.value import Value
-from minigraph.backends.llvm.language.view import View
+from minigraph.backends.llvm.language.view import Index, View
 
 
 @dataclass(frozen=True)
@@ -63,23 +64,25 @@ class GradientVariant:
         return BY_OUTPUTS[self.outputs]
 
 
-@dataclass(frozen=True)
-class Block:
-    """The channels of D that an item makes. Counts are rounded up to whole register tiles."""
+class Cut(NamedTuple):
+    """How the work is cut. Sizes of a kernel."""
 
-    first_output: Value
-    first_input: Value
-    outputs: Value  # that there are
-    inputs: Value
+    inputs: Index  # channels
+    outputs: Index
+    item_inputs: Index  # channels of an item
+    item_outputs: Index
+    part_outputs: Index  # channels made at a time: not all of the item's only if chunk <= block
+    chunk: Index  # tiles of an item
+    block: Index  # tiles that are transformed at a time
 
 
 @dataclass(frozen=True)
 class WeightGradient(KernelCode):
     """Arguments: image, output gradient, what the epilogue reads; the result, zeros, V, Z, D.
 
-    Sizes: ``Source`` and ``Source`` of the two, ``Tiles``; input and output channels, those of an
-    item; tiles of a chunk, and of a block; the epilogue's. With chunks, D is (chunk, point, output,
-    input) and the result is not touched; else it is the thread's own (point, output, input).
+    Sizes: ``Source`` and ``Source`` of the two, ``Tiles``, ``Cut``; the epilogue's. With chunks, D
+    is (chunk, point, output, input) and the result is not touched; else it is the thread's own
+    (point, output, input).
     """
 
     variant: GradientVariant
@@ -92,74 +95,80 @@ class WeightGradient(KernelCode):
 
     @property
     def sizes(self) -> int:
-        return 2 * len(Source._fields) + len(Tiles._fields) + 6 + self.epilogue.sizes
+        own = 2 * len(Source._fields) + len(Tiles._fields) + len(Cut._fields)
+        return own + self.epilogue.sizes
 
     def emit(self, k: Kernel) -> None:
         variant, winograd, tile = self.variant, self.variant.winograd, self.variant.tile
-        own = len(k.sizes) - self.epilogue.sizes
-        writer = self.epilogue.writer(k, k.pointers[2:-4], k.sizes[own:])
-        sizes = iter(k.sizes[:own])
+        sizes = iter(k.sizes)
         source, gradient = (Source(*(next(sizes) for _ in Source._fields)) for _ in range(2))
         tiles = Tiles(*(next(sizes) for _ in Tiles._fields))
-        inputs, outputs, item_inputs, item_outputs, chunk, block = sizes
+        cut = Cut(*(next(sizes) for _ in Cut._fields))
+        writer = self.epilogue.writer(k, k.pointers[2:-4], list(sizes))
         zeros_pointer, v_pointer, z_pointer, d_pointer = k.pointers[-4:]
-        nothing = own_zeros(k, zeros_pointer, k.maximum(item_inputs, item_outputs))
-        v = own_planes(k, v_pointer, winograd, block, item_inputs)
-        z = own_planes(k, z_pointer, winograd, block, item_outputs)
-        image = source.view(k, k.pointers[0])
-        gradients = gradient.view(k, k.pointers[1])
+        nothing = own_zeros(k, zeros_pointer, k.maximum(cut.item_inputs, cut.part_outputs))
+        v = own_planes(k, v_pointer, winograd, cut.block, cut.item_inputs)
+        z = own_planes(k, z_pointer, winograd, cut.block, cut.part_outputs)
+        image, gradients = source.view(k, k.pointers[0]), gradient.view(k, k.pointers[1])
         read_inputs = TileReader(k, winograd, winograd.input_matrix, source, image)
         read_gradients = TileReader(k, winograd, winograd.output_matrix.T, gradient, gradients)
-        input_blocks = (inputs + (item_inputs - 1)) // item_inputs
-        output_blocks = (outputs + (item_outputs - 1)) // item_outputs
+        input_blocks = (cut.inputs + (cut.item_inputs - 1)) // cut.item_inputs
+        output_blocks = (cut.outputs + (cut.item_outputs - 1)) // cut.item_outputs
         blocks = input_blocks * output_blocks
-        with k.parallel((tiles.count + (chunk - 1)) // chunk * blocks) as item:
-            first_output = item % blocks // input_blocks * item_outputs
-            first_input = item % input_blocks * item_inputs
-            part = Block(
-                first_output, first_input,
-                k.minimum(item_outputs, outputs - first_output),
-                k.minimum(item_inputs, inputs - first_input),
-            )  # fmt: skip
-            if self.has_chunks:
-                d = chunk_planes(k, d_pointer, variant, inputs, outputs, item // blocks)
-                d = d.at(0, first_output, first_input)
-            else:
-                d = own_planes(k, d_pointer, winograd, item_outputs, item_inputs)
-            start = item // blocks * chunk
-            stop = k.minimum(start + chunk, tiles.count)
-            with k.loop(start, stop, block) as first:
-                count = k.minimum(block, stop - first)
-                with k.loop(0, count) as row:
-                    read_inputs.find(tiles, first + row, nothing, first_input)
-                    read_gradients.find(tiles, first + row, nothing, first_output)
-
-                    for reader, target, channels, has_tail in (
-                        (read_inputs, v, part.inputs, variant.input_tail),
-                        (read_gradients, z, part.outputs, variant.output_tail),
-                    ):
-                        at_row = target.at(0, row).settled()
-
-                        def store(channel: Value, values: Grid, at_row: View = at_row) -> None:
-                            store_points(winograd, values, at_row.at(0, 0, channel))
-
-                        reader.each_vector(channels, tile.lanes, has_tail, store)
-                with k.loop(0, winograd.products) as point:
-                    add_outer_products(
-                        k, tile, part, count, z.at(point), v.at(point), d.at(point),
-                        first.equals(start), nothing,
-                    )  # fmt: skip
-            if not self.has_chunks:
-                with k.loop(0, part.outputs) as output:
-
-                    def write(channel: Value, mask: Value | None, output: Value = output) -> None:
-                        write_weights(
-                            k, winograd,
-                            d.at(0, output, channel),
-                            writer, first_output + output, first_input + channel, mask,
+        with k.parallel((tiles.count + (cut.chunk - 1)) // cut.chunk * blocks) as item:
+            chunk, first_input = item // blocks, item % input_blocks * cut.item_inputs
+            start, stop = chunk * cut.chunk, k.minimum((chunk + 1) * cut.chunk, tiles.count)
+            first_output = item % blocks // input_blocks * cut.item_outputs
+            last_output = k.minimum(first_output + cut.item_outputs, cut.outputs)
+            inputs = Channels(
+                first_input,
+                k.minimum(cut.item_inputs, cut.inputs - first_input),
+                variant.input_tail,
+            )
+            with k.loop(first_output, last_output, cut.part_outputs) as output:
+                outputs = Channels(
+                    output, k.minimum(cut.part_outputs, last_output - output), variant.output_tail
+                )
+                if self.has_chunks:
+                    d = chunk_planes(k, d_pointer, variant, cut.inputs, cut.outputs, chunk)
+                    d = d.at(0, output, first_input).settled()
+                else:
+                    d = own_planes(k, d_pointer, winograd, cut.part_outputs, cut.item_inputs)
+                with k.loop(start, stop, cut.block) as first:
+                    count = k.minimum(cut.block, stop - first)
+                    with k.loop(0, count) as row:
+                        with k.when(output.equals(first_output)):  # else V is still there
+                            at_row = v.at(0, row).strided(v.strides[0], 1)
+                            read_inputs.write_tile(at_row, tiles, first + row, nothing, inputs)
+                        at_row = z.at(0, row).strided(z.strides[0], 1)
+                        read_gradients.write_tile(at_row, tiles, first + row, nothing, outputs)
+                    with k.loop(0, winograd.products) as point:
+                        add_outer_products(
+                            k, tile, count, z.at(point), v.at(point), d.at(point),
+                            outputs.count, inputs.count, (first.equals(start), nothing),
                         )  # fmt: skip
+                if not self.has_chunks:
+                    write_block(k, variant, d, outputs, inputs, writer)
 
-                    each_vector(k, part.inputs, tile.lanes, variant.input_tail, write)
+
+def write_block(
+    k: Kernel,
+    variant: GradientVariant,
+    d: View,
+    outputs: Channels,
+    inputs: Channels,
+    writer: EpilogueWriter,
+) -> None:
+    """The weights of a block of D."""
+    with k.loop(0, outputs.count) as row:
+        at_row = d.at(0, row).strided(d.strides[0], 1).settled()
+        at_output = writer.at(outputs.first + row, 0, 0)
+
+        def write(column: Value, mask: Value | None) -> None:
+            channel = inputs.first + column
+            write_weights(k, variant.winograd, at_row.at(0, column), at_output, channel, mask)
+
+        each_vector(k, inputs.count, variant.tile.lanes, inputs.has_tail, write)
 
 
 @dataclass(frozen=True)
@@ -188,6 +197,7 @@ class SumChunks(KernelCode):
         chunk = d.strides[0] * winograd.products
         sums = k.local(FLOAT, winograd.products * lanes).strided(lanes, 1)
         with k.parallel(outputs) as output:
+            at_output = writer.at(output, 0, 0)
 
             def write(channel: Value, mask: Value | None) -> None:
                 with k.loop(0, winograd.products) as point:
@@ -197,7 +207,7 @@ class SumChunks(KernelCode):
                         lambda i, total: [total[0] + here.load(i, lanes=lanes)],
                     )  # fmt: skip
                     sums.store(total, point)
-                write_weights(k, winograd, sums, writer, output, channel, mask)
+                write_weights(k, winograd, sums, at_output, channel, mask)
 
             each_vector(k, inputs, lanes, variant.input_tail, write)
 
@@ -221,28 +231,26 @@ def chunk_planes(
 def add_outer_products(
     k: Kernel,
     tile: Tile,
-    block: Block,
-    depth: Value,
+    count: Value,
     z: View,
     v: View,
     d: View,
-    is_first: Value,
-    nothing: View,
+    rows: Value,
+    columns: Value,
+    start: tuple[Value, View],
 ) -> None:
-    """``d = z^T @ v`` the first time, then ``+=``, at one point. Views: (point, row, column)."""
+    """``d += z^T @ v`` over ``count`` tiles. Views: (point, row, column); ``start`` as above."""
     z, v, d = (view.strided(*view.strides[1:]).settled() for view in (z, v, d))
-    with k.loop(0, block.outputs, tile.rows) as row, k.loop(0, block.inputs, tile.columns) as first:
-        numbers, vectors = z.at(0, row).settled(), v.at(0, first).settled()
-        target = d.at(row, first).settled()
+    with k.loop(0, rows, tile.rows) as row, k.loop(0, columns, tile.columns) as column:
+        numbers, vectors = z.at(0, row).settled(), v.at(0, column).settled()
+        target = d.at(row, column).settled()
         sums = add_products(
-            k, tile, 0, depth,
+            k, tile, 0, count,
             lambda i, t: numbers.load(t, i),
             lambda t, j: vectors.load(t, j * tile.lanes, lanes=tile.lanes),
-            read_sums(k, tile, target, is_first, nothing),
+            read_sums(k, tile, target, *start),
         )  # fmt: skip
-        for i, row_sums in enumerate(sums):
-            for j, value in enumerate(row_sums):
-                target.store(value, i, j * tile.lanes)
+        store_sums(tile, target, sums)
 
 
 def write_weights(
@@ -250,15 +258,15 @@ def write_weights(
     winograd: Winograd,
     sums: View,
     writer: EpilogueWriter,
-    output: Value,
     channel: Value,
     mask: Value | None,
 ) -> None:
-    """The nine weights of one output channel and a vector of input channels, from D by point."""
+    """The nine taps of a vector of input channels, from D by point; the writer stands at their
+    output channel."""
     points, lanes, views = winograd.points, k.lanes(FLOAT), at_points(winograd, sums)
     taps = transform(
         k, winograd.weight_matrix.T, lambda i, j: views[i * points + j].load(lanes=lanes)
     )
     for r in range(TAPS):
         for s in range(TAPS):
-            writer.store(taps[r][s], (output, r, s), channel, mask)
+            writer.store(taps[r][s], (0, r, s), channel, mask)

@@ -12,20 +12,29 @@ from dataclasses import dataclass
 from minigraph.backends.llvm.call import Context, carved_bytes
 from minigraph.backends.llvm.convolution.tile import Tile, choose_tile
 from minigraph.backends.llvm.convolution.winograd_forward import PLANE_GAP
-from minigraph.backends.llvm.convolution.winograd_transforms import Winograd
+from minigraph.backends.llvm.convolution.winograd_gradient import Cut
+from minigraph.backends.llvm.convolution.winograd_transforms import F4, Winograd
 from minigraph.ir.spec import DType
 
 Part = tuple[DType, int]
 
-BLOCK_TILES = 32  # tiles of an item where there are many
+BLOCK_TILES = 16  # tiles of an item where there are many
 GROUP_TILES = 64  # tiles of an item where there are many channels
-CHANNEL_BLOCK = 64  # input channels whose weights are transformed at a time
-SMALL_PRODUCT = 64 * 128  # input times output channels whose U fits the cache beside the rest
+CHANNEL_BLOCK = 32  # input channels whose weights are transformed at a time
+SMALL_PRODUCT = 128 * 128  # input times output channels whose U fits the cache beside the rest
 
 CHUNK_TILES = 128  # tiles at least of each chunk of a weight gradient
-MAX_CHUNKS = 16
+MAX_CHUNKS = 8
 CHUNK_BYTES = 10 << 20  # of all chunks
 ITEM_CHANNELS = 64  # input and output channels of an item of a weight gradient
+GRADIENT_BLOCK = 32  # tiles transformed at a time
+FEW_TILES = 64  # up to here all of them
+PART_CHANNELS = 16  # output channels that are then made at a time
+
+# Cycles that F(4, 3) spends on each vector of channels of a tile, or of an output's weights.
+INPUT_CYCLES = 250
+OUTPUT_CYCLES = 180
+WEIGHT_CYCLES = 130
 
 
 @dataclass(frozen=True)
@@ -72,7 +81,7 @@ class Plan:
         return rounded_up(-(-self.tiles // groups), self.tile.rows)
 
     def parts(self) -> list[Part]:
-        """The workspace: zeros, then (many tiles) U, V, M or (many channels) V, U, M."""
+        """The workspace: zeros, then (many tiles) V, M or (many channels) U, M and the shared V."""
         depth, columns, channel_blocks = (
             self.depth,
             self.tile.columns,
@@ -81,7 +90,6 @@ class Plan:
         if self.has_many_tiles:
             sizes = (
                 self.threads * depth,
-                self.panels * _planes(self.winograd, depth, columns),
                 self.threads * _planes(self.winograd, self.block, depth),
                 self.threads * _planes(self.winograd, self.block, columns),
             )
@@ -89,15 +97,36 @@ class Plan:
             rows = rounded_up(self.tiles, self.tile.rows)
             sizes = (
                 self.threads * max(depth, columns),
-                channel_blocks * _planes(self.winograd, rows, CHANNEL_BLOCK),
                 self.threads * _planes(self.winograd, CHANNEL_BLOCK, columns),
                 self.threads * _planes(self.winograd, self.group, columns),
+                channel_blocks * _planes(self.winograd, rows, CHANNEL_BLOCK),
             )
         return [(DType.FLOAT32, size) for size in sizes]
 
     def workspace(self) -> int:
         """Bytes."""
         return carved_bytes(*self.parts())
+
+    def prepared(self) -> int:
+        """Bytes of U where it is made beforehand."""
+        if not self.has_many_tiles:
+            return 0
+        return 4 * self.panels * _planes(self.winograd, self.depth, self.tile.columns)
+
+    def multiply_adds(self) -> float:
+        """All of the products, and what else could be done in the time of the transforms."""
+        columns, rows = self.panels * self.tile.columns, rounded_up(self.tiles, self.tile.rows)
+        products = self.winograd.products * rows * self.inputs * columns
+        transforms = self.tiles * (INPUT_CYCLES * self.depth + OUTPUT_CYCLES * columns)
+        times = 1 if self.has_many_tiles else -(-self.tiles // self.group)
+        transforms += times * WEIGHT_CYCLES * self.depth * columns
+        return products + 2 * transforms * self.winograd.products / F4.products
+
+    def moved(self) -> int:
+        """Bytes of U or V written and read."""
+        if self.has_many_tiles:
+            return 2 * self.prepared()
+        return 8 * _planes(self.winograd, self.tiles, self.depth)
 
 
 def plan_of(winograd: Winograd, tiles: int, inputs: int, outputs: int, context: Context) -> Plan:
@@ -122,50 +151,52 @@ class GradientPlan:
         """Tiles of a chunk: many, and few chunks, so that adding up their D costs little."""
         bytes_of_d = 4 * self.winograd.products * self.inputs * self.outputs
         chunks = min(MAX_CHUNKS, self.tiles // CHUNK_TILES, CHUNK_BYTES // bytes_of_d)
-        return rounded_up(-(-self.tiles // max(chunks, 1)), BLOCK_TILES)
+        return rounded_up(-(-self.tiles // max(chunks, 1)), GRADIENT_BLOCK)
 
     @property
     def chunks(self) -> int:
         return -(-self.tiles // self.chunk)
 
     @property
-    def block(self) -> int:
-        """Tiles whose products are added at a time."""
-        return min(BLOCK_TILES, self.tiles)
+    def cut(self) -> Cut:
+        """Channels of an item, fewer if else threads would go without work.
 
-    @property
-    def channels(self) -> tuple[int, int]:
-        """Input and output channels of an item, fewer if else threads would go without work."""
-        columns, rows = self.tile.columns, self.tile.rows
-        step = math.lcm(rows, self.tile.lanes)
+        Where the tiles are few, V is made once for all outputs of an item, which are made part by
+        part. Else V is made anew for each block of tiles, and D stays until all are done.
+        """
+        columns, step = self.tile.columns, math.lcm(self.tile.rows, self.tile.lanes)
         inputs = min(rounded_up(self.inputs, columns), rounded_up(ITEM_CHANNELS, columns))
-        outputs = min(rounded_up(self.outputs, step), rounded_up(ITEM_CHANNELS, step))
-        while self._items(inputs, outputs) < self.threads:
-            if outputs >= inputs and outputs > step:
-                outputs = rounded_up(outputs // 2, step)
-            elif inputs > columns:
-                inputs = rounded_up(inputs // 2, columns)
+        part = min(rounded_up(self.outputs, step), rounded_up(ITEM_CHANNELS, step))
+        outputs, block = part, GRADIENT_BLOCK
+        if self.tiles <= FEW_TILES:
+            part = min(part, rounded_up(PART_CHANNELS, step))
+            outputs, block = rounded_up(self.outputs, part), FEW_TILES
+        while self._items(inputs, outputs) < self.threads and outputs > part:
+            outputs = rounded_up(outputs // 2, part)
+        while self._items(inputs, outputs) < self.threads and max(inputs - columns, part - step):
+            if part > step and (part > inputs or inputs == columns):
+                outputs = part = rounded_up(part // 2, step)
             else:
-                break
-        return inputs, outputs
+                inputs = rounded_up(inputs // 2, columns)
+        block = min(block, self.tiles)
+        return Cut(self.inputs, self.outputs, inputs, outputs, part, self.chunk, block)
 
     def _items(self, inputs: int, outputs: int) -> int:
         return self.chunks * -(-self.inputs // inputs) * -(-self.outputs // outputs)
 
     def parts(self) -> list[Part]:
         """The workspace: zeros, V, Z, D."""
-        inputs, outputs = self.channels
+        _, _, inputs, _, part, _, block = self.cut
         if self.chunks > 1:
             rows = rounded_up(self.outputs, self.tile.rows)
-            d = self.chunks * _planes(
-                self.winograd, rows, rounded_up(self.inputs, self.tile.columns)
-            )
+            columns = rounded_up(self.inputs, self.tile.columns)
+            d = self.chunks * _planes(self.winograd, rows, columns)
         else:
-            d = self.threads * _planes(self.winograd, outputs, inputs)
+            d = self.threads * _planes(self.winograd, part, inputs)
         sizes = (
-            self.threads * rounded_up(max(inputs, outputs), self.tile.lanes),
-            self.threads * _planes(self.winograd, self.block, inputs),
-            self.threads * _planes(self.winograd, self.block, outputs),
+            self.threads * rounded_up(max(inputs, part), self.tile.lanes),
+            self.threads * _planes(self.winograd, block, inputs),
+            self.threads * _planes(self.winograd, block, part),
             d,
         )
         return [(DType.FLOAT32, size) for size in sizes]
@@ -173,6 +204,24 @@ class GradientPlan:
     def workspace(self) -> int:
         """Bytes."""
         return carved_bytes(*self.parts())
+
+    def multiply_adds(self) -> float:
+        """All of the products, and what else could be done in the time of the transforms."""
+        cut, products = self.cut, self.winograd.products
+        inputs = rounded_up(self.inputs, self.tile.columns)
+        outputs = rounded_up(self.outputs, self.tile.rows)
+        input_times = -(-self.outputs // cut.item_outputs)
+        output_times = -(-self.inputs // cut.item_inputs)
+        transforms = self.tiles * INPUT_CYCLES * inputs * input_times
+        transforms += self.tiles * OUTPUT_CYCLES * outputs * output_times
+        transforms += WEIGHT_CYCLES * inputs * outputs
+        return products * self.tiles * inputs * outputs + 2 * transforms * products / F4.products
+
+    def moved(self) -> int:
+        """Bytes of D written and read where there are chunks."""
+        if self.chunks == 1:
+            return 0
+        return 8 * self.chunks * _planes(self.winograd, self.outputs, self.inputs)
 
 
 def _planes(winograd: Winograd, rows: int, columns: int) -> int:

@@ -53,6 +53,14 @@ class Source(NamedTuple):
         return k.view(pointer, FLOAT, self.image, self.row, self.pixel, 1)
 
 
+class Channels(NamedTuple):
+    """Neighbouring channels that are wanted."""
+
+    first: Index
+    count: Value
+    has_tail: bool  # the last vector may not be whole
+
+
 def tiles_of(winograd: Winograd, batch: int, height: int, width: int) -> Tiles:
     """Tiles that cover outputs of these sizes."""
     rows, columns = -(-height // winograd.outputs), -(-width // winograd.outputs)
@@ -77,7 +85,7 @@ class TileReader:
         self, k: Kernel, winograd: Winograd, matrix: np.ndarray, source: Source, image: View
     ) -> None:
         self._k = k
-        self._step = winograd.outputs
+        self._winograd = winograd
         self._matrix = matrix
         self._side = matrix.shape[1]
         self._source = source
@@ -86,9 +94,9 @@ class TileReader:
 
     def find(self, tiles: Tiles, tile: Value, zeros: View, channel: Index = 0) -> None:
         """Fill the table for a tile, from a channel on; there are as many zeros as will be read."""
-        source, side = self._source, range(self._side)
+        source, side, step = self._source, range(self._side), self._winograd.outputs
         image, tile_row, tile_column = tiles.place(tile)
-        row, column = tile_row * self._step - source.top, tile_column * self._step - source.left
+        row, column = tile_row * step - source.top, tile_column * step - source.left
         first = self._image.at(image, row, column, channel).strided(source.row, source.pixel)
         rows = [_inside(row + i, source.height) for i in side]
         columns = [_inside(column + j, source.width) for j in side]
@@ -107,13 +115,18 @@ class TileReader:
 
         return transform(self._k, self._matrix, load)
 
-    def each_vector(
-        self, channels: Index, lanes: int, has_tail: bool, body: Callable[[Value, Grid], None]
+    def write_tile(
+        self, target: View, tiles: Tiles, tile: Value, zeros: View, channels: Channels
     ) -> None:
-        """``body(channel, transform)`` for all vectors of channels; lanes beyond them are 0."""
-        each_vector(
-            self._k, channels, lanes, has_tail, lambda c, mask: body(c, self.read(c, lanes, mask))
-        )
+        """All channels of a tile to the target (point, channel)."""
+        self.find(tiles, tile, zeros, channels.first)
+        target, lanes = target.settled(), self._k.lanes(FLOAT)
+
+        def write(channel: Value, mask: Value | None) -> None:
+            values = self.read(channel, lanes, mask)
+            store_points(self._winograd, values, target.at(0, channel))
+
+        each_vector(self._k, channels.count, lanes, channels.has_tail, write)
 
 
 def each_vector(

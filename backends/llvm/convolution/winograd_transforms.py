@@ -6,8 +6,8 @@ m + 1 points and infinity, multiplies there, and interpolates::
 
     y = A^T [(G w) * (B^T d)]                 d: m + 2 inputs, w: 3 taps, y: m outputs
 
-In two dimensions each transform is applied along rows and along columns: ``A^T M A`` and so on. y is
-linear in w and in d, so the gradient of w is ``G^T [(A gy A^T) * (B^T d B)] G``.
+In two dimensions each transform is applied along rows and along columns: ``A^T M A`` and so on.
+y is linear in w and in d, so the gradient of w is ``G^T [(A gy A^T) * (B^T d B)] G``.
 
 The points are 0, 1, -1 (2, -2) and infinity. The rows of a pair of points +-p agree in their even
 terms and differ in the sign of their odd terms: a pair costs one sum and one difference of these.

@@ -16,6 +16,7 @@ pytest.importorskip("llvmlite")
 from minigraph.backends.llvm import LlvmBackend
 from minigraph.backends.llvm.kernels.table import LOWERINGS
 from minigraph.backends.llvm.target import host
+from minigraph.ir.errors import UnsupportedError
 from minigraph.ops import ALL_OPS
 
 NO_KERNEL = {"Constant", "Reshape", "Flatten", "Squeeze", "ExpandDims", "WhenTraining"}
@@ -87,7 +88,12 @@ def test_16_bit(row: Row, dtype: str, backend) -> None:
 @rows()
 def test_older_processors(row: Row, target: str, backend) -> None:
     bound = 0.0 if row.exact and row.floating else row.tolerance32
-    check(row, results(row, "float32", backend(2, target)), "float32", bound)
+    try:
+        got = results(row, "float32", backend(2, target))
+    except UnsupportedError as error:
+        assert "float16" in str(error) and target == "sse4"
+        pytest.skip("this processor has no conversion of float16: refused at compile time")
+    check(row, got, "float32", bound)
 
 
 @pytest.mark.slow
