@@ -13,6 +13,7 @@ from minigraph.ir.spec import DType, TensorSpec
 from minigraph.ops.geometry import ConvGeometry
 
 _CLOCK = 2.5e9  # Hz
+_THREADS = 2
 _BANDWIDTH = 1.2e10  # bytes a second
 _ATTAINED = 0.8  # of the multiply-adds that could be done
 
@@ -50,7 +51,10 @@ def problem_of(op: Any, inputs: Sequence[TensorSpec]) -> Problem:
 def estimated_seconds(
     context: Context, dtype: DType, multiply_adds: float, moved: float, attained: float = _ATTAINED
 ) -> float:
-    """Time of a kernel: its arithmetic on all threads, and its traffic with memory."""
+    """Time of a kernel on a few threads: its arithmetic, and its traffic with memory.
+
+    Not on as many as there are: what is chosen must not depend on them, and so no bit of a result.
+    """
     lanes = context.target.lanes(8 if dtype is DType.FLOAT64 else 4)
-    rate = 2 * lanes * _CLOCK * attained * context.threads  # two units of multiply-adds
+    rate = 2 * lanes * _CLOCK * attained * _THREADS  # two units of multiply-adds
     return multiply_adds / rate + moved / _BANDWIDTH
