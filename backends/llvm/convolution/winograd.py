@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -168,7 +169,8 @@ def forward_calls(anchor: Any, binding: Binding) -> list[Call]:
         u = binding.prepared
         assert u is not None
         sizes = (*weights, plan.panels)
-        first = Call(TransformWeights(variant), (weight,), (u,), sizes, prepares=True)
+        code = TransformWeights(replace(variant, partial_tiles=False))  # whatever the image
+        first = Call(code, (weight,), (u,), sizes, prepares=True)
         second = Call(
             ManyTiles(variant, epilogue),
             (image, u, *extras),
