@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from minigraph.algorithms import DEFAULT_MAX_RELATIVE_ERROR, Choice, select_algorithms
+from minigraph.algorithms import DEFAULT_MAX_RELATIVE_ERROR, Candidates, Choice, select_algorithms
 from minigraph.autodiff import add_gradients
 from minigraph.backend import Backend, Program
 from minigraph.ir.errors import BuilderError, MemoryLimitError, MinigraphError
@@ -156,7 +156,7 @@ def _fit_memory(
     """Choose and plan; where the plan exceeds the limit, choose again with half the workspace."""
     budget = options.max_relative_error
     layouts = assign_layouts(graph, backend)
-    candidates = backend.candidates
+    candidates: Candidates = backend.candidates
     if options.tune == "measure":
         candidates = measured_candidates(graph, backend, layouts, budget)
     select = partial(

@@ -324,9 +324,9 @@ class _Replay:
             _check_apart(step, written)
             if position <= last_refusal and any(s.memory is Memory.STATE for s in written):
                 raise AssertionError(f"{step.name} writes state before every label is checked")
-            for slot in scratch:
-                if slot is not None:
-                    labels.write(slot, labels.new(f"workspace of {step.name}", slot.spec))
+            for place in scratch:
+                if place is not None:
+                    labels.write(place, labels.new(f"workspace of {step.name}", place.spec))
             for value, target in zip(node.outputs, step.outputs, strict=True):
                 if target is not None:
                     labels.write(target, self.expected[value])

@@ -42,9 +42,9 @@ class Library:
             if unknown:
                 self._cache.prune()
             for code in missing:
-                data = objects[code]
-                assert data is not None
-                self._addresses[code] = self._link(data, code.symbol)
+                machine_code = objects[code]
+                assert machine_code is not None
+                self._addresses[code] = self._link(machine_code, code.symbol)
 
     def address(self, code: KernelCode) -> int:
         """Where a loaded kernel starts."""

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from collections.abc import Callable
 from functools import lru_cache
+from typing import Any
 
 import llvmlite.binding as llvm
 
@@ -228,8 +230,13 @@ class Native:
         self.call_workers = self._function("call_workers", word, pointer, word)
         self.serve = self._function("serve", None, pointer, word)
 
-    def _function(self, name: str, result: object, *arguments: object):
-        prototype = ctypes.CFUNCTYPE(result, *arguments)  # type: ignore[arg-type]
+    def _function(
+        self,
+        name: str,
+        result: type[ctypes._SimpleCData] | None,
+        *arguments: type[ctypes._SimpleCData],
+    ) -> Callable[..., Any]:
+        prototype = ctypes.CFUNCTYPE(result, *arguments)
         return prototype(self._engine.get_function_address(name))
 
 

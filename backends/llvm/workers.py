@@ -108,15 +108,15 @@ def usable_cpus() -> int:
 def _cgroup_quota() -> float | None:
     """Processors' worth of time that the control group (version 2, or 1) grants."""
     try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()[:2]
-        return None if quota == "max" else int(quota) / int(period)
+        granted, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()[:2]
+        return None if granted == "max" else int(granted) / int(period)
     except (OSError, ValueError):
         pass
     try:
-        granted, period = (
+        microseconds, of_each = (
             int(Path(f"/sys/fs/cgroup/cpu/cpu.cfs_{name}_us").read_text())
             for name in ("quota", "period")
         )
-        return None if granted < 0 else granted / period
+        return None if microseconds < 0 else microseconds / of_each
     except (OSError, ValueError):
         return None

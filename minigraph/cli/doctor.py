@@ -15,7 +15,8 @@ from minigraph.backend import Refused, backend_names, find_backend
 from minigraph.cli.console import new_console
 
 _PACKAGES = ("numpy", "ml_dtypes", "networkx", "safetensors", "pillow", "rich", "typer",
-             "threadpoolctl", "pooch", "matplotlib")  # fmt: skip
+             "threadpoolctl", "pooch", "llvmlite", "matplotlib")  # fmt: skip
+_EXTRAS = {"llvmlite": "llvm", "matplotlib": "plot"}
 
 
 def doctor() -> None:
@@ -48,8 +49,6 @@ def _version(package: str) -> str:
     try:
         return version(package)
     except PackageNotFoundError:
-        return (
-            'not installed: pip install "minigraph[plot]"'
-            if package == "matplotlib"
-            else "not installed"
-        )
+        if package not in _EXTRAS:
+            return "not installed"
+        return f'not installed: pip install "minigraph[{_EXTRAS[package]}]"'

@@ -50,7 +50,7 @@ def _stable(graph: Graph) -> set[Value]:
 
 def _chain(graph: Graph, convolution: Node, stable: set[Value]) -> tuple[Node, ...]:
     """The convolution and the foldable ops after it."""
-    chain = (convolution,)
+    chain: tuple[Node, ...] = (convolution,)
     while True:
         (value,) = chain[-1].outputs
         if not graph.has_single_use(value):

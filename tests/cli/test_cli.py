@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from contextlib import redirect_stderr
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import numpy as np
@@ -359,6 +360,17 @@ def test_doctor_lists_versions_and_backends() -> None:
     assert mg.__version__ in output
     assert np.__version__ in output
     assert "numpy          available" in output
+
+
+def test_doctor_says_how_to_install_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(package: str) -> str:
+        raise PackageNotFoundError(package)
+
+    monkeypatch.setattr("minigraph.cli.doctor.version", missing)
+    lines = run("doctor").splitlines()
+    assert '  llvmlite       not installed: pip install "minigraph[llvm]"' in lines
+    assert '  matplotlib     not installed: pip install "minigraph[plot]"' in lines
+    assert "  numpy          not installed" in lines
 
 
 @pytest.mark.parametrize(

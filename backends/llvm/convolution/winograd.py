@@ -140,7 +140,7 @@ def forward_plan(anchor: Any, geometry: ConvGeometry, winograd: Winograd, contex
         inputs, outputs = outputs, inputs
         size = (geometry.height, geometry.width)
     tiles = tiles_of(winograd, geometry.batch, *size)
-    return plan_of(winograd, tiles.count, inputs, outputs, context)
+    return plan_of(winograd, tiles.total, inputs, outputs, context)
 
 
 def forward_calls(anchor: Any, binding: Binding) -> list[Call]:
@@ -211,7 +211,7 @@ def gradient_plan(geometry: ConvGeometry, winograd: Winograd, context: Context) 
     tiles = tiles_of(winograd, geometry.batch, geometry.out_height, geometry.out_width)
     inputs, outputs = geometry.in_channels, geometry.out_channels
     tile = choose_tile(context.target, DType.FLOAT32, inputs)
-    return GradientPlan(winograd, tile, tiles.count, inputs, outputs, context.threads)
+    return GradientPlan(winograd, tile, tiles.total, inputs, outputs, context.threads)
 
 
 def gradient_calls(anchor: Conv2dGradWeight, binding: Binding) -> list[Call]:

@@ -105,7 +105,7 @@ class TransformInputs(KernelCode):
         image = source.view(k, image_pointer)
         reader = TileReader(k, winograd, winograd.input_matrix, source, image)
         with k.parallel(rows) as row:
-            reader.find(tiles, k.minimum(row, tiles.count - 1), nothing)
+            reader.find(tiles, k.minimum(row, tiles.total - 1), nothing)
             at_row = v.at(0, row).settled()
 
             def write(channel: Value, mask: Value | None) -> None:
@@ -152,14 +152,14 @@ class ManyTiles(KernelCode):
         channels = Channels(0, inputs, variant.input_tail)
         panels = (outputs + (tile.columns - 1)) // tile.columns
         groups = (panels + (group - 1)) // group
-        with k.parallel((tiles.count + (block - 1)) // block * groups) as item:
+        with k.parallel((tiles.total + (block - 1)) // block * groups) as item:
             first, first_panel = item // groups * block, item % groups * group
-            count = k.minimum(block, tiles.count - first)
+            count = k.minimum(block, tiles.total - first)
             rows = rounded_up(count, tile.rows)
             with k.loop(0, rows) as row:
                 at_row = v.at(0, row).strided(v.strides[0], 1)
                 reader.write_tile(
-                    at_row, tiles, k.minimum(first + row, tiles.count - 1), nothing, channels
+                    at_row, tiles, k.minimum(first + row, tiles.total - 1), nothing, channels
                 )
             with k.loop(first_panel, k.minimum(first_panel + group, panels)) as panel:
                 u_of_panel = u.at(panel * winograd.products)
@@ -196,15 +196,15 @@ class ManyChannels(KernelCode):
         writer = self.epilogue.writer(k, k.pointers[2:-3], k.sizes[own:])
         zeros_pointer, u_pointer, m_pointer = k.pointers[-3:]
         nothing = own_zeros(k, zeros_pointer, k.index(tile.columns))
-        v = planes(k, k.pointers[0], rounded_up(tiles.count, tile.rows), self.channel_block)
+        v = planes(k, k.pointers[0], rounded_up(tiles.total, tile.rows), self.channel_block)
         u = own_planes(k, u_pointer, winograd, self.channel_block, tile.columns)
         m = own_planes(k, m_pointer, winograd, group, tile.columns)
         panel_writer_ = panel_writer(k, variant, tile, weights)
-        groups = (tiles.count + (group - 1)) // group
+        groups = (tiles.total + (group - 1)) // group
         panels = (weights.outputs + (tile.columns - 1)) // tile.columns
         with k.parallel(panels * groups) as item:
             panel, first = item // groups, item % groups * group
-            count = k.minimum(group, tiles.count - first)
+            count = k.minimum(group, tiles.total - first)
             with k.loop(0, weights.inputs, self.channel_block) as channel:
                 channels = k.minimum(weights.inputs - channel, self.channel_block)
                 panel_writer_.write(panel, channel, channels, u)
@@ -273,7 +273,7 @@ def write_panel(
     k: Kernel,
     variant: Variant,
     tile: Tile,
-    tiles: Tiles,
+    tiles: Tiles[Value],
     first: Value,
     count: Value,
     m: View,
@@ -300,7 +300,7 @@ def write_panel(
         each_vector(k, width, tile.lanes, variant.output_tail, write)
 
 
-def panel_writer(k: Kernel, variant: Variant, tile: Tile, weights: Weights) -> PanelWriter:
+def panel_writer(k: Kernel, variant: Variant, tile: Tile, weights: Weights[Value]) -> PanelWriter:
     """The weights are a kernel's second pointer, or its first of two."""
     pointer = k.pointers[0] if len(k.pointers) == 2 else k.pointers[1]
     return PanelWriter(
@@ -331,7 +331,9 @@ def own_zeros(k: Kernel, pointer: object, count: Value) -> View:
     return zeros
 
 
-def split_sizes(k: Kernel, own: int | None = None) -> tuple[Source, Tiles, list[Value]]:
+def split_sizes(
+    k: Kernel, own: int | None = None
+) -> tuple[Source[Value], Tiles[Value], list[Value]]:
     """A kernel's sizes: a source, tiles, and what follows (up to its ``own`` ones)."""
     source, tiles = len(Source._fields), len(Tiles._fields)
     return (
@@ -341,6 +343,6 @@ def split_sizes(k: Kernel, own: int | None = None) -> tuple[Source, Tiles, list[
     )
 
 
-def rounded_up(count: Index, step: int) -> Value:
+def rounded_up(count: Value, step: int) -> Value:
     """To a multiple."""
     return (count + (step - 1)) // step * step

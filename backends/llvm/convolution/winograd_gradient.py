@@ -16,7 +16,7 @@ and a second call adds them up in order and transforms the sum. Else the item tr
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Generic, NamedTuple
 
 from minigraph.backends.llvm.convolution.tile import Tile, add_products
 from minigraph.backends.llvm.convolution.winograd_forward import (
@@ -30,6 +30,7 @@ from minigraph.backends.llvm.convolution.winograd_forward import (
 from minigraph.backends.llvm.convolution.winograd_tiles import (
     FLOAT,
     Channels,
+    N,
     Source,
     TileReader,
     Tiles,
@@ -47,7 +48,7 @@ from minigraph.backends.llvm.language.code import KernelCode
 from minigraph.backends.llvm.language.kernel import Kernel
 from minigraph.backends.llvm.language.types import FLOAT32
 from minigraph.backends.llvm.language.value import Value
-from minigraph.backends.llvm.language.view import Index, View
+from minigraph.backends.llvm.language.view import View
 
 
 @dataclass(frozen=True)
@@ -64,16 +65,16 @@ class GradientVariant:
         return BY_OUTPUTS[self.outputs]
 
 
-class Cut(NamedTuple):
+class Cut(NamedTuple, Generic[N]):
     """How the work is cut. Sizes of a kernel."""
 
-    inputs: Index  # channels
-    outputs: Index
-    item_inputs: Index  # channels of an item
-    item_outputs: Index
-    part_outputs: Index  # channels made at a time: not all of the item's only if chunk <= block
-    chunk: Index  # tiles of an item
-    block: Index  # tiles that are transformed at a time
+    inputs: N  # channels
+    outputs: N
+    item_inputs: N  # channels of an item
+    item_outputs: N
+    part_outputs: N  # channels made at a time: not all of the item's only if chunk <= block
+    chunk: N  # tiles of an item
+    block: N  # tiles that are transformed at a time
 
 
 @dataclass(frozen=True)
@@ -115,9 +116,9 @@ class WeightGradient(KernelCode):
         input_blocks = (cut.inputs + (cut.item_inputs - 1)) // cut.item_inputs
         output_blocks = (cut.outputs + (cut.item_outputs - 1)) // cut.item_outputs
         blocks = input_blocks * output_blocks
-        with k.parallel((tiles.count + (cut.chunk - 1)) // cut.chunk * blocks) as item:
+        with k.parallel((tiles.total + (cut.chunk - 1)) // cut.chunk * blocks) as item:
             chunk, first_input = item // blocks, item % input_blocks * cut.item_inputs
-            start, stop = chunk * cut.chunk, k.minimum((chunk + 1) * cut.chunk, tiles.count)
+            start, stop = chunk * cut.chunk, k.minimum((chunk + 1) * cut.chunk, tiles.total)
             first_output = item % blocks // input_blocks * cut.item_outputs
             last_output = k.minimum(first_output + cut.item_outputs, cut.outputs)
             inputs = Channels(

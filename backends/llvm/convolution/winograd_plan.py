@@ -87,6 +87,7 @@ class Plan:
             self.tile.columns,
             -(-self.depth // CHANNEL_BLOCK),
         )
+        sizes: tuple[int, ...]
         if self.has_many_tiles:
             sizes = (
                 self.threads * depth,
@@ -158,7 +159,7 @@ class GradientPlan:
         return -(-self.tiles // self.chunk)
 
     @property
-    def cut(self) -> Cut:
+    def cut(self) -> Cut[int]:
         """Channels of an item, fewer if else threads would go without work.
 
         Where the tiles are few, V is made once for all outputs of an item, which are made part by

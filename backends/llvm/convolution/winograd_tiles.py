@@ -7,7 +7,8 @@ which overlap those of its neighbours and reach into the padding.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -22,15 +23,17 @@ from minigraph.ops.geometry import Padding
 
 FLOAT = DType.FLOAT32
 
+N = TypeVar("N", bound=Index)  # int where a call is made, Value within the kernel
 
-class Tiles(NamedTuple):
+
+class Tiles(NamedTuple, Generic[N]):
     """The tiles of all images, numbered image by image, row by row. Sizes of a kernel."""
 
-    count: Index
-    rows: Index  # of an image
-    columns: Index
-    height: Index  # of the outputs that they cover
-    width: Index
+    total: N
+    rows: N  # of an image
+    columns: N
+    height: N  # of the outputs that they cover
+    width: N
 
     def place(self, tile: Value) -> tuple[Value, Value, Value]:
         """Image, row of tiles, column of tiles."""
@@ -38,22 +41,23 @@ class Tiles(NamedTuple):
         return row // self.rows, row % self.rows, tile % self.columns
 
 
-class Source(NamedTuple):
+class Source(NamedTuple, Generic[N]):
     """An image's sizes and strides, and the padding before its first pixel. Sizes of a kernel."""
 
-    height: Index
-    width: Index
-    image: Index
-    row: Index
-    pixel: Index
-    top: Index
-    left: Index
+    height: N
+    width: N
+    image: N
+    row: N
+    pixel: N
+    top: N
+    left: N
 
     def view(self, k: Kernel, pointer: object) -> View:
         return k.view(pointer, FLOAT, self.image, self.row, self.pixel, 1)
 
 
-class Channels(NamedTuple):
+@dataclass(frozen=True)
+class Channels:
     """Neighbouring channels that are wanted."""
 
     first: Index
@@ -61,13 +65,13 @@ class Channels(NamedTuple):
     has_tail: bool  # the last vector may not be whole
 
 
-def tiles_of(winograd: Winograd, batch: int, height: int, width: int) -> Tiles:
+def tiles_of(winograd: Winograd, batch: int, height: int, width: int) -> Tiles[int]:
     """Tiles that cover outputs of these sizes."""
     rows, columns = -(-height // winograd.outputs), -(-width // winograd.outputs)
     return Tiles(batch * rows * columns, rows, columns, height, width)
 
 
-def source_of(slot: Slot, padding: Padding = ((0, 0), (0, 0))) -> Source:
+def source_of(slot: Slot, padding: Padding = ((0, 0), (0, 0))) -> Source[int]:
     """An operand as a source of tiles."""
     _, _, height, width = slot.spec.shape
     image, _, row, pixel = slot.strides
@@ -82,7 +86,7 @@ class TileReader:
     """
 
     def __init__(
-        self, k: Kernel, winograd: Winograd, matrix: np.ndarray, source: Source, image: View
+        self, k: Kernel, winograd: Winograd, matrix: np.ndarray, source: Source[Value], image: View
     ) -> None:
         self._k = k
         self._winograd = winograd
@@ -92,7 +96,7 @@ class TileReader:
         self._image = image
         self._table = k.table(self._side**2)
 
-    def find(self, tiles: Tiles, tile: Value, zeros: View, channel: Index = 0) -> None:
+    def find(self, tiles: Tiles[Value], tile: Value, zeros: View, channel: Index = 0) -> None:
         """Fill the table for a tile, from a channel on; there are as many zeros as will be read."""
         source, side, step = self._source, range(self._side), self._winograd.outputs
         image, tile_row, tile_column = tiles.place(tile)
@@ -116,7 +120,7 @@ class TileReader:
         return transform(self._k, self._matrix, load)
 
     def write_tile(
-        self, target: View, tiles: Tiles, tile: Value, zeros: View, channels: Channels
+        self, target: View, tiles: Tiles[Value], tile: Value, zeros: View, channels: Channels
     ) -> None:
         """All channels of a tile to the target (point, channel)."""
         self.find(tiles, tile, zeros, channels.first)

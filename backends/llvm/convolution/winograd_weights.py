@@ -11,13 +11,13 @@ A panel holds the outputs of one register tile: U[point][input channel][output c
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Generic, NamedTuple
 
 import llvmlite.ir as ir
 
 from minigraph.backend import Slot
 from minigraph.backends.llvm.convolution.tile import Tile
-from minigraph.backends.llvm.convolution.winograd_tiles import FLOAT, store_points
+from minigraph.backends.llvm.convolution.winograd_tiles import FLOAT, N, store_points
 from minigraph.backends.llvm.convolution.winograd_transforms import (
     TAPS,
     Winograd,
@@ -26,20 +26,20 @@ from minigraph.backends.llvm.convolution.winograd_transforms import (
 )
 from minigraph.backends.llvm.language.kernel import Kernel
 from minigraph.backends.llvm.language.value import Value
-from minigraph.backends.llvm.language.view import Index, View
+from minigraph.backends.llvm.language.view import View
 
 
-class Weights(NamedTuple):
+class Weights(NamedTuple, Generic[N]):
     """Channels of the convolution that uses them, and strides. Sizes of a kernel."""
 
-    inputs: Index  # summed over
-    outputs: Index
-    filter: Index  # from one k to the next
-    row: Index
-    column: Index
+    inputs: N  # summed over
+    outputs: N
+    filter: N  # from one k to the next
+    row: N
+    column: N
 
 
-def weights_of(slot: Slot, adjoint: bool) -> Weights:
+def weights_of(slot: Slot, adjoint: bool) -> Weights[int]:
     """A weight (K, C, 3, 3) as a convolution from C to K uses it, or its adjoint from K to C."""
     k, c = slot.spec.shape[:2]
     inputs, outputs = (k, c) if adjoint else (c, k)
@@ -55,7 +55,7 @@ class PanelWriter:
         k: Kernel,
         winograd: Winograd,
         tile: Tile,
-        weights: Weights,
+        weights: Weights[Value],
         pointer: ir.Value,
         *,
         adjoint: bool,
@@ -114,8 +114,8 @@ class PanelWriter:
             filters = [self._filter(output + lane, first + i) for lane in range(lanes)]
             with k.loop(0, TAPS) as r, k.loop(0, TAPS) as s:
                 taps = [one.load(0, r, s, lanes=lanes, mask=mask) for one in filters]
-                for channel, vector in enumerate(transposed(taps)):
-                    block.store(vector, r, s, channel)
+                for number, vector in enumerate(transposed(taps)):
+                    block.store(vector, r, s, number)
             with k.loop(0, lanes) as channel:
 
                 def load(r: int, s: int, channel: Value = channel) -> Value:

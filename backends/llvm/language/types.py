@@ -25,6 +25,11 @@ class Type:
     def with_lanes(self, lanes: int) -> Type:
         return replace(self, lanes=lanes)
 
+    def constant(self, number: Any) -> ir.Constant:
+        """A number in every lane."""
+        scalar = float(number) if self.is_float else int(number)
+        return ir.Constant(self.ir, scalar if self.lanes == 1 else [scalar] * self.lanes)
+
     @property
     def ir(self) -> ir.Type:
         """As llvmlite has it."""
@@ -40,11 +45,6 @@ class Type:
         """As it ends the names of LLVM's intrinsics: "f32", "v16f32", "v8i64"."""
         scalar = f"{'f' if self.is_float else 'i'}{self.bits}"
         return scalar if self.lanes == 1 else f"v{self.lanes}{scalar}"
-
-    def constant(self, number: Any) -> ir.Constant:
-        """A number in every lane."""
-        scalar = float(number) if self.is_float else int(number)
-        return ir.Constant(self.ir, scalar if self.lanes == 1 else [scalar] * self.lanes)
 
 
 FLOAT32 = Type("float", 32)
