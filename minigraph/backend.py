@@ -58,7 +58,7 @@ class Algorithm:
     workspace: int = 0  # bytes
     seconds: float = 0.0  # expected time of one run
     relative_error: float = 0.0  # max|error| / max|reference| beyond plain rounding
-    overwrites: tuple[int, ...] = ()  # operands that output 0 may be written over, elementwise
+    overwrites: tuple[int, ...] = ()  # operands that outputs may be written over, elementwise
     prepared: int = 0  # bytes of operands brought into another form (packed weights)
     prepares: tuple[int, ...] = ()  # the operands that this form depends on
 

@@ -231,7 +231,7 @@ class _Planner:
 
     def overwrites(self, node: Node, operand: Value, output: Value) -> bool:
         """Whether the algorithm may write ``output`` over ``operand``, wherever it reads it."""
-        if output is not node.outputs[0] or operand.spec.nbytes != output.spec.nbytes:
+        if operand.spec.nbytes != output.spec.nbytes:
             return False
         allowed = self.choices[node].algorithm.overwrites
         return all(

@@ -245,7 +245,7 @@ def check_memory(graph: Graph, program: Program) -> None:
 
     Every byte of the work and cached memory, and every state variable, carries the label of the
     value that was last written to it. Each step must find its operands whole; it may write its
-    first output over an operand only as its algorithm says; workspaces and outputs must not
+    outputs over operands only as its algorithm says; workspaces and outputs must not
     overlap; no state may change before every step that may refuse has run; at the end all outputs
     and all new state must be there. Raises AssertionError that names the step. This shares no
     code with the planner.
@@ -393,7 +393,7 @@ def _check_apart(step: Step, written: list[Slot]) -> None:
                 operand.offset, operand.spec, operand.strides
             )  # fmt: skip
             allowed = position in step.algorithm.overwrites
-            if not (exact and allowed and slot is step.outputs[0]):
+            if not (exact and allowed and any(slot is output for output in step.outputs)):
                 raise AssertionError(f"{step.name} writes over its operand {position}")
 
 

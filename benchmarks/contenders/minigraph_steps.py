@@ -28,7 +28,8 @@ def training_step(case: Case, backend: str, threads: int) -> mg.Executable:
     """``step(image=, label=)``: forward, loss, backward, SGD with momentum."""
 
     def model(image: mg.Tensor, label: mg.Tensor) -> dict[str, mg.Tensor]:
-        return {"loss": mg.softmax_cross_entropy(case.network(image, case.classes), label, void_label=None)}
+        logits = case.network(image, case.classes)
+        return {"loss": mg.softmax_cross_entropy(logits, label, void_label=None)}
 
     specs = {"image": (case.images, "float32"), "label": (case.labels, "int64")}
     optimizer = mg.Momentum(LEARNING_RATE, MOMENTUM)

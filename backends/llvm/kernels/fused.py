@@ -27,7 +27,7 @@ def fused_lowering(anchors: Mapping[type, Lowering]) -> Lowering:
         if lowering is not None:
             return lowering.candidates(op, inputs, context)
         outputs = op.infer(*inputs)
-        overwrites = tuple(i for i, spec in enumerate(inputs) if spec == outputs[0])
+        overwrites = tuple(i for i, spec in enumerate(inputs) if spec in outputs)
         seconds = op.cost(*inputs).bytes / 1e10
         return (Algorithm("llvm", 0, seconds, overwrites=overwrites),)
 
