@@ -59,12 +59,15 @@ class Library:
         self.compiled += len(codes)
         if len(codes) < 2 or self._threads == 1:
             return [compile_assembly(assembly(c, self.target), self.target) for c in codes]
-        with ThreadPoolExecutor(self._threads) as pool:
+        pool = ThreadPoolExecutor(self._threads)
+        try:
             futures = [
                 pool.submit(compile_assembly, assembly(code, self.target), self.target)
                 for code in codes
             ]
             return [future.result() for future in futures]
+        finally:
+            pool.shutdown(cancel_futures=True)  # Ctrl-C waits for what was begun alone
 
     def _link(self, data: bytes, symbol: str) -> int:
         empty = llvm.parse_assembly("", llvm.create_context())

@@ -46,7 +46,7 @@ def evaluate(
     output: Annotated[
         Path | None, typer.Option(help="A folder for scores.csv, confusion.png, predictions.png.")
     ] = None,
-    backend: Annotated[str, typer.Option(help="numpy, or auto.")] = "auto",
+    backend: Annotated[str, typer.Option(help="llvm, numpy, or auto.")] = "auto",
     threads: Annotated[int | None, typer.Option(min=1)] = None,
 ) -> None:
     """Score a saved model: a table of all classes, void left out.

@@ -27,7 +27,7 @@ def inspect(
     training: Annotated[bool, typer.Option(help="The training step, not inference.")] = False,
     graph: Annotated[bool, typer.Option(help="Print the graph after all passes.")] = False,
     profile: Annotated[bool, typer.Option(help="Run it on noise and time each node.")] = False,
-    backend: Annotated[str, typer.Option(help="numpy, or auto.")] = "auto",
+    backend: Annotated[str, typer.Option(help="llvm, numpy, or auto.")] = "auto",
     threads: Annotated[int | None, typer.Option(min=1)] = None,
 ) -> None:
     """Show how a model is compiled: passes, algorithms, memory; the graph and a profile if asked.

@@ -42,7 +42,7 @@ def predict(
     ] = None,
     overlay: Annotated[bool, typer.Option(help="Also draw the classes on the images.")] = True,
     force: Annotated[bool, typer.Option(help="Overwrite what is there.")] = False,
-    backend: Annotated[str, typer.Option(help="numpy, or auto.")] = "auto",
+    backend: Annotated[str, typer.Option(help="llvm, numpy, or auto.")] = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads (default: all).")] = None,
 ) -> None:
     """Apply a saved model to images of any size.

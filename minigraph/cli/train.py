@@ -209,7 +209,7 @@ def train(
                      rich_help_panel=_RUN),
     ] = None,
     backend: Annotated[
-        str | None, typer.Option(help="numpy, or auto.", rich_help_panel=_RUN)
+        str | None, typer.Option(help="llvm, numpy, or auto.", rich_help_panel=_RUN)
     ] = None,
     threads: Annotated[
         int | None,

@@ -328,9 +328,12 @@ def test_train_classifier_on_idx_files(tmp_path: Path) -> None:
     assert len(FASHION_MNIST_CLASSES) == 10
 
 
-def test_inspect_names_passes_algorithms_memory_and_nodes() -> None:
-    output = run("inspect", "unet", "--training", "--graph", "--profile")
-    told = ("FuseEpilogue", "Conv2dGradWeight", "not im2col", "fullest at", "GFLOP/s")
+@pytest.mark.parametrize(("backend", "slower"), [("numpy", "im2col"), ("llvm", "winograd-f2")])
+def test_inspect_names_passes_algorithms_memory_and_nodes(backend: str, slower: str) -> None:
+    if backend == "llvm":
+        pytest.importorskip("llvmlite")
+    output = run("inspect", "unet", "--training", "--graph", "--profile", "--backend", backend)
+    told = ("FuseEpilogue", "Conv2dGradWeight", f"not {slower}", "fullest at", "GFLOP/s")
     for text in (*told, "update %head.weight"):
         assert text in output
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 
 import pytest
 
@@ -13,7 +14,9 @@ import numpy as np
 
 import minigraph as mg
 from minigraph.backends.llvm import LlvmBackend
+from minigraph.backends.llvm.library import Library
 from minigraph.backends.llvm.object_cache import CACHE_VARIABLE, ObjectCache
+from minigraph.backends.llvm.target import host
 
 
 @pytest.fixture
@@ -31,6 +34,23 @@ def test_a_second_process_would_compile_nothing(folder):
     first, second = LlvmBackend(1), LlvmBackend(1)
     assert result(first) == result(second) == [2.0, 2.0, 2.0]
     assert first.library.compiled > 0 and second.library.compiled == 0
+
+
+def test_an_interrupt_begins_no_further_kernel(folder, monkeypatch):
+    begun = []
+
+    def compile_slowly(text, target):
+        begun.append(text)
+        if len(begun) == 1:
+            raise KeyboardInterrupt
+        time.sleep(0.05)
+
+    monkeypatch.setattr("minigraph.backends.llvm.library.assembly", lambda code, target: code)
+    monkeypatch.setattr("minigraph.backends.llvm.library.compile_assembly", compile_slowly)
+    library = Library(host(), ObjectCache(folder), 2)
+    with pytest.raises(KeyboardInterrupt):
+        library._compile([f"kernel{number}" for number in range(200)])
+    assert len(begun) < 200
 
 
 def test_another_target_has_code_of_its_own(folder):
