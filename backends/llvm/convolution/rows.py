@@ -53,7 +53,7 @@ def choose_row_tile(target: Target, dtype: DType, pixels: int, columns: int) -> 
             short = max(1.0, 8 / (rows * vectors)) * (1 + 0.5 / rows)
             cost = filled * computed_pixels * short / attained
             if cost < least:
-                best, least = Tile(rows, vectors, lanes, 1), cost
+                best, least = Tile(rows, vectors, lanes, 4), cost
     assert best is not None
     return best, least
 

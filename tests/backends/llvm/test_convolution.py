@@ -209,6 +209,26 @@ def test_few_channels(target: str, gap: int, geometry: Any) -> None:
     inputs64, gradient = wide(step.operands)
     check(step.run(), convolved(inputs64, np.zeros(w), *attributes, 1, gradient)[1])
 
+    if dilation != (1, 1):
+        return
+    extra = tuple(
+        (n + sum(p) - r) % s for n, p, r, s in zip(size, padding, kernel, stride, strict=True)
+    )
+    adjoint = ConvTranspose2d(*attributes, 1, extra)  # type: ignore[arg-type]
+    step = Step(library, adjoint, y, w, algorithm="spread", gap=gap)
+    gradient, weight = wide(step.operands)
+    check(step.run(), convolved(np.zeros(x), weight, *attributes, 1, gradient)[0])
+
+
+def test_an_infinity_stays_in_its_window(library: Library) -> None:
+    x, w, y = (1, 3, 9, 40), (2, 3, 3, 3), (1, 2, 9, 40)
+    step = Step(library, ConvTranspose2d(padding=SAME), y, w, algorithm="spread")
+    step.operands[0][0, 1, 4, 20] = np.inf
+    finite = np.isfinite(step.run())
+    assert finite.shape == x
+    finite[:, :, 3:6, 19:22] = True
+    assert finite.all()
+
 
 SAME = PADDINGS[1]
 
@@ -222,6 +242,7 @@ def test_bits_do_not_depend_on_threads(library: Library, threads: int) -> None:
         (Conv2dGradWeight((3, 3), padding=SAME), "sums", (x, y)),
         (Conv2d(padding=SAME), "rows", (few, (72, 3, 3, 3))),
         (Conv2dGradWeight((3, 3), padding=SAME), "rows", (few, y)),
+        (ConvTranspose2d(padding=SAME), "spread", (y, (72, 3, 3, 3))),
         (MatMul(), "packed", ((300, 700), (700, 90))),
     ):
         one = Step(library, op, *shapes, algorithm=algorithm, threads=2).run()
@@ -269,6 +290,18 @@ def test_epilogues(library: Library, inputs: int, outputs: int, gap: int) -> Non
     )  # fmt: skip
     x64, w64, *rest = wide(step.operands)
     check(step.run(), finished(convolved(np.zeros(y), w64, (2, 2), gradient=x64)[0], *rest))
+
+
+@pytest.mark.parametrize("gap", [0, GAP])
+@pytest.mark.parametrize("outputs", [3, 12])
+def test_epilogue_of_a_spread(library: Library, outputs: int, gap: int) -> None:
+    y, bias, w = (2, outputs, 9, 14), (1, outputs, 1, 1), (20, outputs, 3, 2)
+    step = Step(
+        library, fused(ConvTranspose2d((1, 2))), (2, 20, 7, 7), w, bias, y, y,
+        algorithm="spread", gap=gap,
+    )  # fmt: skip
+    x64, w64, *rest = wide(step.operands)
+    check(step.run(), finished(convolved(np.zeros(y), w64, (1, 2), gradient=x64)[0], *rest))
 
 
 PRODUCTS = [(1, 1, 1), (5, 3, 70), (7, 300, 16), (96, 33, 49), (200, 700, 130), (1, 1025, 3)]
