@@ -14,7 +14,12 @@ from minigraph.backends.llvm.convolution.blocking import (
     product_code,
     product_sizes,
 )
-from minigraph.backends.llvm.convolution.method import Method, Problem, estimated_seconds
+from minigraph.backends.llvm.convolution.method import (
+    Method,
+    Problem,
+    address_seconds,
+    estimated_seconds,
+)
 from minigraph.backends.llvm.convolution.pack import Source, computed, pack_calls
 from minigraph.backends.llvm.kernels.epilogue import (
     Kind,
@@ -62,6 +67,7 @@ def _algorithm(name: str, problem: Problem, context: Context) -> Algorithm | Non
     columns = blocking.tile.columns
     filled = -(-sums.outputs // columns) * columns / sums.outputs
     seconds = estimated_seconds(context, dtype, g.flops / 2 * filled, problem.bytes + prepared)
+    seconds += address_seconds(g)
     workspace = context.threads * aligned(blocking.scratch_bytes(sums, dtype))
     return Algorithm(name, workspace, seconds, prepared=prepared, prepares=(problem.operands[1],))
 

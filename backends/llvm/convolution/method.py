@@ -16,6 +16,7 @@ _CLOCK = 2.5e9  # Hz
 _THREADS = 2
 _BANDWIDTH = 1.2e10  # bytes a second
 _ATTAINED = 0.8  # of the multiply-adds that could be done
+_ADDRESS_CYCLES = 4  # to note an address and to start what is read there
 
 
 @dataclass(frozen=True)
@@ -58,3 +59,10 @@ def estimated_seconds(
     lanes = context.target.lanes(8 if dtype is DType.FLOAT64 else 4)
     rate = 2 * lanes * _CLOCK * attained * _THREADS  # two units of multiply-adds
     return multiply_adds / rate + moved / _BANDWIDTH
+
+
+def address_seconds(geometry: ConvGeometry) -> float:
+    """Time that a table of addresses takes (see ``indirection.py``): one a tap and pixel."""
+    g = geometry
+    addresses = g.batch * g.out_height * g.out_width * g.kernel[0] * g.kernel[1]
+    return addresses * _ADDRESS_CYCLES / _CLOCK / _THREADS

@@ -134,13 +134,14 @@ def carry_tile(
     stop: Index,
     results: Results,
     body: Callable[[Value, Results], Results],
+    by: int = 1,
 ) -> Results:
-    """A loop around sums: ``results = body(i, results)`` for i in ``range(start, stop)``."""
+    """A loop around sums: ``results = body(i, results)`` for i in ``range(start, stop, by)``."""
 
     def inner(i: Value, values: list[Value]) -> Sequence[Value]:
         return _flat(body(i, folded(values, tile)))
 
-    return folded(k.carry(start, stop, _flat(results), inner), tile)
+    return folded(k.carry(start, stop, _flat(results), inner, by), tile)
 
 
 def _flat(results: Results) -> list[Value]:

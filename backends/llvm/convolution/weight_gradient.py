@@ -11,7 +11,12 @@ from minigraph.backends.llvm.call import Binding, Call, Context, carve, carved_b
 from minigraph.backends.llvm.convolution.axis import axis_sizes
 from minigraph.backends.llvm.convolution.direct import is_depthwise
 from minigraph.backends.llvm.convolution.indirection import words_of_block
-from minigraph.backends.llvm.convolution.method import Method, Problem, estimated_seconds
+from minigraph.backends.llvm.convolution.method import (
+    Method,
+    Problem,
+    address_seconds,
+    estimated_seconds,
+)
 from minigraph.backends.llvm.convolution.pack import computed
 from minigraph.backends.llvm.convolution.tile import Tile, choose_tile
 from minigraph.backends.llvm.convolution.weight_sums import (
@@ -116,6 +121,7 @@ def _algorithm(name: str, problem: Problem, context: Context) -> Algorithm | Non
     filled = plan.sums() / plan.splits / math.prod(g.weight_shape)
     moved = problem.bytes + 2 * parts[0][1] * 4
     seconds = estimated_seconds(context, dtype, g.flops / 2 * filled, moved)
+    seconds += address_seconds(g)
     return Algorithm(name, carved_bytes(*parts), seconds)
 
 

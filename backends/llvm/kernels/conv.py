@@ -7,16 +7,22 @@ from typing import Any
 
 from minigraph.backend import Algorithm, Refused
 from minigraph.backends.llvm.call import Binding, Call, Context, Lowering
-from minigraph.backends.llvm.convolution import direct, weight_gradient
+from minigraph.backends.llvm.convolution import (
+    direct,
+    rows,
+    rows_gradient,
+    rows_spread,
+    weight_gradient,
+)
 from minigraph.backends.llvm.convolution.method import Method, problem_of
 from minigraph.backends.llvm.convolution.winograd import winograd_calls, winograd_candidates
 from minigraph.ir.spec import TensorSpec
 from minigraph.ops.conv import Conv2d, Conv2dGradWeight, ConvTranspose2d
 
 CANDIDATES: Mapping[type, tuple[Method, ...]] = {
-    Conv2d: (direct.DIRECT,),
-    ConvTranspose2d: (direct.DIRECT,),
-    Conv2dGradWeight: (weight_gradient.SUMS,),
+    Conv2d: (direct.DIRECT, rows.ROWS),
+    ConvTranspose2d: (direct.DIRECT, rows_spread.SPREAD),
+    Conv2dGradWeight: (weight_gradient.SUMS, rows_gradient.ROWS),
 }
 """Every method by op. The compiler takes the quickest whose error and workspace it allows."""
 

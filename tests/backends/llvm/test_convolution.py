@@ -17,7 +17,7 @@ from minigraph.backends.llvm.library import Library
 from minigraph.backends.llvm.memory_order import axis_order
 from minigraph.backends.llvm.native import ROW, THEN_WAIT
 from minigraph.backends.llvm.object_cache import ObjectCache, cache_folder
-from minigraph.backends.llvm.target import host
+from minigraph.backends.llvm.target import host, named
 from minigraph.backends.llvm.workers import WORKERS
 from minigraph.host_store import aligned_empty, as_strided_array
 from minigraph.ir.spec import DType, TensorSpec
@@ -176,16 +176,73 @@ def test_convolution_and_its_gradients(library: Library, geometry: Any, gap: int
     check(step.run(), convolved(inputs64, np.zeros(w), *attributes, gradient)[1])
 
 
+FEW_CHANNELS = [
+    # channels in and out, kernel, stride, padding, dilation, size
+    (1, 6, (5, 5), (1, 1), ((2, 2), (2, 2)), (1, 1), (28, 28)),
+    (6, 16, (5, 5), (1, 1), PADDINGS[0], (1, 1), (14, 14)),
+    (2, 1, (3, 2), (2, 3), PADDINGS[2], (1, 1), (17, 23)),
+    (3, 40, (7, 7), (2, 2), ((3, 3), (3, 3)), (1, 1), (31, 40)),
+    (3, 32, (3, 3), (1, 1), PADDINGS[1], (1, 1), (40, 61)),
+    (4, 12, (2, 3), (1, 1), PADDINGS[2], (3, 1), (9, 6)),
+    (5, 16, (1, 1), (1, 1), PADDINGS[0], (1, 1), (9, 5)),
+    (12, 70, (3, 4), (1, 2), PADDINGS[1], (1, 1), (12, 33)),
+    (3, 9, (2, 2), (3, 4), PADDINGS[0], (1, 1), (13, 18)),  # windows leave pixels out
+    (1, 2, (3, 3), (1, 1), ((3, 3), (4, 4)), (1, 1), (1, 2)),  # windows of padding alone
+]
+
+
+@pytest.mark.parametrize("geometry", FEW_CHANNELS)
+@pytest.mark.parametrize("gap", [0, GAP])
+@pytest.mark.parametrize("target", ["host", "avx2", "sse4"])
+def test_few_channels(target: str, gap: int, geometry: Any) -> None:
+    inputs, outputs, kernel, stride, padding, dilation, size = geometry
+    library = Library(named(target), ObjectCache(cache_folder()), 2)
+    x, w = (3, inputs, *size), (outputs, inputs, *kernel)
+    attributes = (stride, padding, dilation)
+    forward = Conv2d(*attributes)
+    y = forward.geometry(TensorSpec(x), TensorSpec(w)).output_shape
+    step = Step(library, forward, x, w, algorithm="rows", gap=gap)
+    check(step.run(), convolved(*wide(step.operands), *attributes))
+
+    sums = Conv2dGradWeight(kernel, *attributes)
+    step = Step(library, sums, x, y, algorithm="rows", gap=gap)
+    inputs64, gradient = wide(step.operands)
+    check(step.run(), convolved(inputs64, np.zeros(w), *attributes, 1, gradient)[1])
+
+    if dilation != (1, 1):
+        return
+    extra = tuple(
+        (n + sum(p) - r) % s for n, p, r, s in zip(size, padding, kernel, stride, strict=True)
+    )
+    adjoint = ConvTranspose2d(*attributes, 1, extra)  # type: ignore[arg-type]
+    step = Step(library, adjoint, y, w, algorithm="spread", gap=gap)
+    gradient, weight = wide(step.operands)
+    check(step.run(), convolved(np.zeros(x), weight, *attributes, 1, gradient)[0])
+
+
+def test_an_infinity_stays_in_its_window(library: Library) -> None:
+    x, w, y = (1, 3, 9, 40), (2, 3, 3, 3), (1, 2, 9, 40)
+    step = Step(library, ConvTranspose2d(padding=SAME), y, w, algorithm="spread")
+    step.operands[0][0, 1, 4, 20] = np.inf
+    finite = np.isfinite(step.run())
+    assert finite.shape == x
+    finite[:, :, 3:6, 19:22] = True
+    assert finite.all()
+
+
 SAME = PADDINGS[1]
 
 
-@pytest.mark.parametrize("threads", [1, 3, 8])
+@pytest.mark.parametrize("threads", [1, 3, 5, 8])
 def test_bits_do_not_depend_on_threads(library: Library, threads: int) -> None:
-    x, w, y = (2, 40, 24, 20), (72, 40, 3, 3), (2, 72, 24, 20)
+    x, w, y, few = (2, 40, 24, 20), (72, 40, 3, 3), (2, 72, 24, 20), (2, 3, 24, 20)
     for op, algorithm, shapes in (
         (Conv2d(padding=SAME), "direct", (x, w)),
         (ConvTranspose2d(padding=SAME), "direct", (y, w)),
         (Conv2dGradWeight((3, 3), padding=SAME), "sums", (x, y)),
+        (Conv2d(padding=SAME), "rows", (few, (72, 3, 3, 3))),
+        (Conv2dGradWeight((3, 3), padding=SAME), "rows", (few, y)),
+        (ConvTranspose2d(padding=SAME), "spread", (y, (72, 3, 3, 3))),
         (MatMul(), "packed", ((300, 700), (700, 90))),
     ):
         one = Step(library, op, *shapes, algorithm=algorithm, threads=2).run()
@@ -219,6 +276,11 @@ def test_epilogues(library: Library, inputs: int, outputs: int, gap: int) -> Non
     )
     x64, w64, *rest = wide(step.operands)
     check(step.run(), finished(convolved(x64, w64, padding=SAME), *rest))
+    if inputs < 16:
+        step = Step(
+            library, fused(convolution), (2, inputs, 7, 9), w, bias, y, y, algorithm="rows", gap=gap
+        )
+        check(step.run(), finished(convolved(x64, w64, padding=SAME), *rest))
 
     w = (inputs, outputs, 2, 2)
     y = (2, outputs, 10, 14)
@@ -228,6 +290,18 @@ def test_epilogues(library: Library, inputs: int, outputs: int, gap: int) -> Non
     )  # fmt: skip
     x64, w64, *rest = wide(step.operands)
     check(step.run(), finished(convolved(np.zeros(y), w64, (2, 2), gradient=x64)[0], *rest))
+
+
+@pytest.mark.parametrize("gap", [0, GAP])
+@pytest.mark.parametrize("outputs", [3, 12])
+def test_epilogue_of_a_spread(library: Library, outputs: int, gap: int) -> None:
+    y, bias, w = (2, outputs, 9, 14), (1, outputs, 1, 1), (20, outputs, 3, 2)
+    step = Step(
+        library, fused(ConvTranspose2d((1, 2))), (2, 20, 7, 7), w, bias, y, y,
+        algorithm="spread", gap=gap,
+    )  # fmt: skip
+    x64, w64, *rest = wide(step.operands)
+    check(step.run(), finished(convolved(np.zeros(y), w64, (1, 2), gradient=x64)[0], *rest))
 
 
 PRODUCTS = [(1, 1, 1), (5, 3, 70), (7, 300, 16), (96, 33, 49), (200, 700, 130), (1, 1025, 3)]

@@ -1,0 +1,110 @@
+"""Convolution of images with few channels, by whole rows of the kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import astuple
+
+from minigraph.backend import Algorithm
+from minigraph.backends.llvm.call import Binding, Call, Context
+from minigraph.backends.llvm.convolution.direct import weight_source
+from minigraph.backends.llvm.convolution.method import Method, Problem, estimated_seconds
+from minigraph.backends.llvm.convolution.pack import computed, pack_calls
+from minigraph.backends.llvm.convolution.rows_lines import (
+    block_rows,
+    line_sizes,
+    rows_reach,
+    scratch_bytes,
+    window_of,
+)
+from minigraph.backends.llvm.convolution.rows_product import RowProduct
+from minigraph.backends.llvm.convolution.tile import Tile, lanes_of
+from minigraph.backends.llvm.kernels.epilogue import (
+    anchor_of,
+    anchor_operands,
+    epilogue_of,
+    epilogue_places,
+    epilogue_sizes,
+)
+from minigraph.backends.llvm.target import Target
+from minigraph.ir.spec import DType
+from minigraph.ops.geometry import ConvGeometry
+
+FEW_CHANNELS = 15
+_MOST_STEPS = 128
+_ITEMS = 8  # of each thread, at least
+
+_TILES_WITH_32_REGISTERS = {1: (28, 0.66), 2: (12, 0.75), 3: (9, 0.78), 4: (6, 0.8)}
+_TILES_WITH_16_REGISTERS = {1: (10, 0.5), 2: (6, 0.75)}
+"""By vectors of a tile: the most rows, and the part of the processor's multiply-adds attained."""
+
+
+def choose_row_tile(target: Target, dtype: DType, pixels: int, columns: int) -> tuple[Tile, float]:
+    """The quickest tile for rows of so many pixels, and the multiply-adds of a result that count:
+    those of columns and pixels that are computed in vain, and what other instructions take."""
+    lanes = lanes_of(target, dtype)
+    tiles = _TILES_WITH_32_REGISTERS if target.vector_registers >= 32 else _TILES_WITH_16_REGISTERS
+    best, least = None, float("inf")
+    for vectors, (most, attained) in tiles.items():
+        filled = -(-columns // (vectors * lanes)) * vectors * lanes / columns
+        for rows in range(1, min(most, pixels) + 1):
+            computed_pixels = -(-pixels // rows) * rows / pixels
+            # Each tile takes time to start and to store, and multiply-adds wait for the last ones.
+            short = max(1.0, 8 / (rows * vectors)) * (1 + 0.5 / rows)
+            cost = filled * computed_pixels * short / attained
+            if cost < least:
+                best, least = Tile(rows, vectors, lanes, 4), cost
+    assert best is not None
+    return best, least
+
+
+def _algorithm(name: str, problem: Problem, context: Context) -> Algorithm | None:
+    g, dtype = problem.geometry, problem.dtype
+    steps = g.in_channels * g.kernel[1]
+    if not rows_reach(g) or g.in_channels > FEW_CHANNELS or steps > _MOST_STEPS:
+        return None
+    if problem.bytes == 0 or 0 in g.output_shape or g.in_channels == 0:
+        return None
+    tile, cost = choose_row_tile(context.target, dtype, g.out_width, g.out_channels)
+    prepared = _packed_elements(g, tile) * computed(dtype).itemsize
+    seconds = estimated_seconds(
+        context, dtype, g.flops / 2 * cost, problem.bytes + prepared, attained=1.0
+    )
+    rows = _block(g, dtype, context.threads)
+    workspace = context.threads * scratch_bytes(g, dtype, rows)
+    return Algorithm(name, workspace, seconds, prepared=prepared, prepares=(problem.operands[1],))
+
+
+def _packed_elements(g: ConvGeometry, tile: Tile) -> int:
+    panels = -(-g.out_channels // tile.columns)
+    return panels * g.kernel[0] * g.kernel[1] * g.in_channels * tile.columns
+
+
+def _block(g: ConvGeometry, dtype: DType, threads: int) -> int:
+    """Output rows of an item. No sum depends on it."""
+    rows = block_rows(g, dtype)
+    while rows > 1 and g.batch * -(-g.out_height // rows) < _ITEMS * threads:
+        rows = -(-rows // 2)
+    return rows
+
+
+def _calls(binding: Binding) -> Sequence[Call]:
+    x, w = anchor_operands(binding.op, binding.inputs)
+    g, dtype = anchor_of(binding.op).geometry(x.spec, w.spec), x.spec.dtype
+    tile, _ = choose_row_tile(binding.target, dtype, g.out_width, g.out_channels)
+    assert binding.prepared is not None and binding.workspace is not None
+    sizes = line_sizes(g, x, _block(g, dtype, binding.threads))
+    code = RowProduct(
+        dtype, window_of(g, x), tile, epilogue_of(binding), g.out_channels % tile.columns == 0
+    )
+    product = Call(
+        code,
+        (x, binding.prepared, *epilogue_places(binding)),
+        (binding.output, binding.workspace),
+        (*astuple(sizes), g.out_channels, *epilogue_sizes(binding)),
+    )
+    packing = pack_calls(w, binding.prepared, weight_source(w, g, False), tile.columns)
+    return [*packing, product]
+
+
+ROWS = Method("rows", _algorithm, _calls)

@@ -1,0 +1,116 @@
+"""Convolution of images with few channels: sums over the rows of ``rows_lines.py``.
+
+::
+
+    for each block of output rows:
+        copy the input rows that it reads, padding included
+        for each panel of output channels, output row, and tile of its pixels:
+            for each of the kernel's rows: add the products of all its steps (taps x channels)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from minigraph.backends.llvm.convolution.pack import computed
+from minigraph.backends.llvm.convolution.rows_lines import Lines, LineSizes, Window
+from minigraph.backends.llvm.convolution.tile import (
+    Results,
+    Tile,
+    add_steps,
+    carry_tile,
+    zeros,
+)
+from minigraph.backends.llvm.kernels.epilogue import Epilogue, EpilogueWriter
+from minigraph.backends.llvm.language.code import KernelCode
+from minigraph.backends.llvm.language.kernel import Kernel
+from minigraph.backends.llvm.language.value import Value
+from minigraph.backends.llvm.language.view import Index
+from minigraph.ir.spec import DType
+
+
+@dataclass(frozen=True)
+class RowProduct(KernelCode):
+    """Arguments: inputs, packed panels, the epilogue's; output, scratch.
+
+    Sizes: ``LineSizes``, output channels, the epilogue's strides. There are ``tile.rows`` output
+    pixels in a row at least.
+    """
+
+    dtype: DType
+    window: Window
+    tile: Tile  # rows are neighbouring output pixels
+    epilogue: Epilogue
+    whole_panels: bool  # no panel is filled up
+
+    @property
+    def pointers(self) -> int:
+        return 3 + self.epilogue.pointers
+
+    @property
+    def sizes(self) -> int:
+        return len(fields(LineSizes)) + 1 + self.epilogue.sizes
+
+    def emit(self, k: Kernel) -> None:
+        own = len(fields(LineSizes))
+        s: LineSizes[Value] = LineSizes(*k.sizes[:own])
+        outputs, strides = k.sizes[own], k.sizes[own + 1 :]
+        writer = self.epilogue.writer(k, k.pointers[2:-1], strides)
+        lines = Lines.of(k, self.dtype, self.window, s)
+        blocks = (s.out_height + s.block - 1) // s.block
+        panels = (outputs + (self.tile.columns - 1)) // self.tile.columns
+        with k.parallel(s.images * blocks) as item:
+            image, first = item // blocks, item % blocks * s.block
+            rows = k.minimum(s.block, s.out_height - first)
+            lines.fill(image, first, rows)
+            with k.loop(0, panels) as panel, k.loop(0, rows) as row:
+                place = writer.at(image, first + row)
+                self._row(k, s, lines, row, panel, outputs, place)
+
+    def _row(
+        self,
+        k: Kernel,
+        s: LineSizes[Value],
+        lines: Lines,
+        row: Value,
+        panel: Value,
+        outputs: Value,
+        writer: EpilogueWriter,
+    ) -> None:
+        """One row of outputs, tile by tile; the last tile starts where it ends with the row."""
+        tile, steps = self.tile, self.window.steps
+        channel = panel * tile.columns
+        masks: list[Value | None] = [None] * tile.vectors
+        if not self.whole_panels:
+            masks = [
+                k.first_lanes(outputs - channel - j * tile.lanes, tile.lanes)
+                for j in range(tile.vectors)
+            ]
+        packed = k.view(k.pointers[1], computed(self.dtype), steps * tile.columns, tile.columns, 1)
+        weights = packed.at(panel * s.kernel_rows)
+        with k.loop(0, s.out_width, tile.rows) as start:
+            column = k.minimum(start, s.out_width - tile.rows)
+
+            def add_row(tap_row: Value, results: Results, column: Value = column) -> Results:
+                numbers = lines.windows(row, tap_row, column).settled()
+                vectors = weights.at(tap_row).strided(tile.columns, 1).settled()
+
+                def number(i: int, step: Index) -> Value:
+                    return numbers.at(i * self.window.pixel).load(step)
+
+                def vector(step: Index, j: int) -> Value:
+                    return vectors.load(step, j * tile.lanes, lanes=tile.lanes)
+
+                def add_tap(first: Value, results: Results) -> Results:
+                    # No more steps at once: LLVM would keep what neighbouring windows share.
+                    taps = [first + c for c in range(self.window.channels)]
+                    return add_steps(k, taps, number, vector, results)
+
+                by = self.window.channels
+                return carry_tile(k, tile, 0, steps, results, add_tap, by)
+
+            before = zeros(k, tile, self.dtype)
+            results = carry_tile(k, tile, k.index(0), s.kernel_rows, before, add_row)
+            for i, vectors in enumerate(results):
+                for j, (value, mask) in enumerate(zip(vectors, masks, strict=True)):
+                    writer.store(value, (0, 0, column + i), channel + j * tile.lanes, mask)
