@@ -192,8 +192,9 @@ FEW_CHANNELS = [
 
 
 @pytest.mark.parametrize("geometry", FEW_CHANNELS)
-@pytest.mark.parametrize("gap", [0, GAP])
-@pytest.mark.parametrize("target", ["host", "avx2", "sse4"])
+@pytest.mark.parametrize(
+    ("target", "gap"), [("host", 0), ("host", GAP), ("avx2", 0), ("sse4", GAP)]
+)
 def test_few_channels(target: str, gap: int, geometry: Any) -> None:
     inputs, outputs, kernel, stride, padding, dilation, size = geometry
     library = Library(named(target), ObjectCache(cache_folder()), 2)
