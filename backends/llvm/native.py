@@ -76,15 +76,22 @@ done:
   ret void
 }}
 
-; One thread's part of a program: every row in order.
+; One thread's part of a program: every row in order. ``times`` gets the cycle before the first row,
+; then that after each.
 define void @run(ptr %rows, i64 %count, i64 %threads, ptr %refused, ptr %times, ptr %control,
                  i64 %thread) nounwind {{
   %first = icmp eq i64 %thread, 0
   %asked = icmp ne ptr %times, null
   %timed = and i1 %first, %asked
+  br i1 %timed, label %begin, label %enter
+begin:
+  %first_cycles = call i64 @llvm.readcyclecounter()
+  store i64 %first_cycles, ptr %times, align 8
+  br label %enter
+enter:
   br label %head
 head:
-  %i = phi i64 [ 0, %0 ], [ %following, %next ]
+  %i = phi i64 [ 0, %enter ], [ %following, %next ]
   %more = icmp ult i64 %i, %count
   br i1 %more, label %body, label %done
 body:
@@ -106,7 +113,8 @@ after:
   br i1 %timed, label %note, label %check
 note:
   %cycles = call i64 @llvm.readcyclecounter()
-  %time = getelementptr i64, ptr %times, i64 %i
+  %end = add i64 %i, 1
+  %time = getelementptr i64, ptr %times, i64 %end
   store i64 %cycles, ptr %time, align 8
   br label %check
 check:
@@ -114,7 +122,9 @@ check:
   %checks = icmp ne i64 %stop_bit, 0
   br i1 %checks, label %look, label %next
 look:
+  ; Nobody may go on, and refuse something else, before all have read the same flag.
   %flag = load atomic i64, ptr %refused monotonic, align 8
+  call void @barrier(ptr %control, i64 %threads)
   %stops = icmp ne i64 %flag, 0
   br i1 %stops, label %done, label %next
 next:

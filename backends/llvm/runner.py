@@ -12,11 +12,13 @@ from minigraph.backend import ALIGNMENT, Memory, Program, Slot, Step, dense_stri
 from minigraph.backends.llvm.call import Binding, Call, External, Lowering, Place, Table, byte_range
 from minigraph.backends.llvm.kernels.copy import copy_calls
 from minigraph.backends.llvm.library import Library
+from minigraph.backends.llvm.memory_order import axis_order
 from minigraph.backends.llvm.native import ROW, THEN_STOP_IF_REFUSED, THEN_WAIT
 from minigraph.backends.llvm.workers import WORKERS
 from minigraph.host_store import HostStore, aligned_empty, as_strided_array
 from minigraph.interrupts import interrupts_delayed
 from minigraph.ir.location import describe
+from minigraph.ir.spec import TensorSpec
 
 _NOWHERE = np.iinfo(np.int64).max  # the refused position while nothing is refused
 
@@ -56,7 +58,7 @@ class LlvmRunner:
         ]
         given = [copy_calls(slot, _external(n, slot, True)) for n, slot in program.outputs.items()]
         committed = [
-            copy_calls(commit.source, _state_slot(commit.state, commit.source))
+            copy_calls(commit.source, _state_slot(commit.state, program.state[commit.state]))
             for commit in program.commits
         ]
         groups = [*fetched, *lowered, *given, *committed]
@@ -79,9 +81,8 @@ class LlvmRunner:
         """One call, with the seconds of each step."""
         cycles = np.zeros(len(self._table.rows) + 1, np.int64)
         seconds = self._run(inputs, outputs, cycles)
-        spent = np.diff(cycles, prepend=cycles[:1])[:-1].astype(float)
-        spent[0] = 0.0  # the copy of the first input, before the first stamp
-        scale = seconds / max(float(cycles[:-1].max() - cycles[0]), 1.0)
+        spent = np.diff(cycles).clip(0).astype(float)
+        scale = seconds / max(float(spent.sum()), 1.0)
         return [float(spent[rows].sum() * scale) for rows in self._table.rows_of_steps]
 
     def _run(
@@ -95,14 +96,14 @@ class LlvmRunner:
             self._refresh_cached()
             self._refused[0] = 0
             self._refused[1:] = _NOWHERE
+            if self._program.writes_state:  # before: whatever ends this call, nothing stale is used
+                self._store.version += 1
             start = time.perf_counter()
             address = None if times is None else times.ctypes.data
             WORKERS.run(self._table.rows, self._threads, self._refused.ctypes.data, address)
             seconds = time.perf_counter() - start
             if self._refused[0]:
                 raise self._refusal()
-            if self._program.writes_state:
-                self._store.version += 1
         for array, result in kept:
             np.copyto(array, result)
         return seconds
@@ -273,5 +274,5 @@ def _external(name: str, slot: Slot, is_output: bool) -> External:
     return External(name, is_output, slot.spec, dense_strides(slot.spec, row_major(slot.spec)))
 
 
-def _state_slot(name: str, source: Slot) -> Slot:
-    return Slot(Memory.STATE, source.spec, 0, name, source.strides)
+def _state_slot(name: str, spec: TensorSpec) -> Slot:
+    return Slot(Memory.STATE, spec, 0, name, dense_strides(spec, axis_order(spec)))

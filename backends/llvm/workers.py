@@ -31,9 +31,13 @@ class _Team:
         self._wake = [threading.Lock() for _ in range(threads)]
         for worker in range(1, threads):
             self._wake[worker].acquire()
-            threading.Thread(
-                target=self._serve, args=(worker,), name=f"minigraph-llvm-{worker}", daemon=True
-            ).start()
+        try:
+            for worker in range(1, threads):
+                name = f"minigraph-llvm-{worker}"
+                threading.Thread(target=self._serve, args=(worker,), name=name, daemon=True).start()
+        except RuntimeError:
+            self.close()
+            raise
 
     def run(self, rows: np.ndarray, threads: int, refused: int, times: int | None) -> None:
         functions, control = self.native, self.control.ctypes.data
@@ -84,8 +88,9 @@ class Workers:
             return
         try:
             if self._team is None or self._team.threads < threads:
-                if self._team is not None:
-                    self._team.close()
+                smaller, self._team = self._team, None
+                if smaller is not None:
+                    smaller.close()
                 self._team = _Team(threads)
             self._team.run(rows, threads, refused, times)
         finally:

@@ -13,7 +13,7 @@ from minigraph.ir.spec import DType, TensorSpec
 from minigraph.ops.geometry import ConvGeometry
 
 _CLOCK = 2.5e9  # Hz
-_THREADS = 2
+NOMINAL_THREADS = 2
 _BANDWIDTH = 1.2e10  # bytes a second
 _ATTAINED = 0.8  # of the multiply-adds that could be done
 _ADDRESS_CYCLES = 4  # to note an address and to start what is read there
@@ -57,7 +57,7 @@ def estimated_seconds(
     Not on as many as there are: what is chosen must not depend on them, and so no bit of a result.
     """
     lanes = context.target.lanes(8 if dtype is DType.FLOAT64 else 4)
-    rate = 2 * lanes * _CLOCK * attained * _THREADS  # two units of multiply-adds
+    rate = 2 * lanes * _CLOCK * attained * NOMINAL_THREADS  # two units of multiply-adds
     return multiply_adds / rate + moved / _BANDWIDTH
 
 
@@ -65,4 +65,4 @@ def address_seconds(geometry: ConvGeometry) -> float:
     """Time that a table of addresses takes (see ``indirection.py``): one a tap and pixel."""
     g = geometry
     addresses = g.batch * g.out_height * g.out_width * g.kernel[0] * g.kernel[1]
-    return addresses * _ADDRESS_CYCLES / _CLOCK / _THREADS
+    return addresses * _ADDRESS_CYCLES / _CLOCK / NOMINAL_THREADS

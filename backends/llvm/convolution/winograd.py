@@ -12,6 +12,7 @@ import numpy as np
 from minigraph.backend import Algorithm
 from minigraph.backends.llvm.call import Binding, Call, Context, carve
 from minigraph.backends.llvm.convolution.method import (
+    NOMINAL_THREADS,
     Problem,
     estimated_seconds,
     problem_of,
@@ -69,19 +70,23 @@ def winograd_candidates(
 
 def _candidate(name: str, problem: Problem, weight: int, context: Context) -> Algorithm:
     anchor, geometry, winograd = problem.op, problem.geometry, BY_OUTPUTS[NAMES[name]]
+    nominal = Context(NOMINAL_THREADS, context.target)  # for times, which decide
     plan: Plan | GradientPlan
+    timed: Plan | GradientPlan
     if isinstance(anchor, Conv2dGradWeight):
         plan, prepared = gradient_plan(geometry, winograd, context), 0
+        timed = gradient_plan(geometry, winograd, nominal)
         error = gradient_error(winograd, plan.tiles)
     else:
         plan = forward_plan(anchor, geometry, winograd, context)
+        timed = forward_plan(anchor, geometry, winograd, nominal)
         prepared = plan.prepared()
         error = forward_error(winograd, plan.inputs)
     return Algorithm(
         name,
         plan.workspace(),
         estimated_seconds(
-            context, problem.dtype, plan.multiply_adds(), problem.bytes + plan.moved(), ATTAINED
+            context, problem.dtype, timed.multiply_adds(), problem.bytes + timed.moved(), ATTAINED
         ),
         error,
         prepared=prepared,

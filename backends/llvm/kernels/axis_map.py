@@ -9,8 +9,8 @@ import numpy as np
 
 from minigraph.backend import Slot
 from minigraph.backends.llvm.call import Binding, Call, Lowering, simple
+from minigraph.backends.llvm.kernels.fill import fill_calls
 from minigraph.backends.llvm.kernels.iteration import collapse
-from minigraph.backends.llvm.kernels.shape import fill_region
 from minigraph.backends.llvm.kernels.taps import TapSum, as_word, tap_table
 from minigraph.ir.spec import DType
 from minigraph.ops.axis_map import AxisMap, AxisMapAdjoint
@@ -55,7 +55,7 @@ def _calls(binding: Binding, axis: int, taps: Lists) -> list[Call]:
     if y.spec.size == 0:
         return []
     if x.spec.size == 0:
-        return fill_region(y, 0.0)
+        return fill_calls(y, 0.0)
     shape, x_strides, y_strides = (_without(v, axis) for v in (y.spec.shape, x.strides, y.strides))
     space = collapse(shape, [x_strides, y_strides])
     (*x_outer, x_inner), (*y_outer, y_inner) = space.strides

@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from minigraph.backends.llvm.call import Binding, Call, Lowering, Place, simple
+import numpy as np
+
+from minigraph.backend import Slot
+from minigraph.backends.llvm.call import Binding, Call, Lowering, Table, byte_range, simple
+from minigraph.backends.llvm.kernels.copy import copy_calls
 from minigraph.backends.llvm.language.code import KernelCode
 from minigraph.backends.llvm.language.kernel import Kernel
 from minigraph.backends.llvm.language.types import value_type
@@ -36,10 +40,13 @@ class Fill(KernelCode):
         k.vectors(stop - start, lanes, body)
 
 
-def fill_calls(target: Place, number: float) -> list[Call]:
-    """Fill a tensor without gaps."""
+def fill_calls(target: Slot, number: float) -> list[Call]:
+    """Fill a tensor."""
     if target.spec.size == 0:
         return []
+    first, end = byte_range(target)
+    if end - first != target.spec.nbytes:  # it has gaps
+        return copy_calls(Table(np.full((), number, target.spec.dtype.numpy)), target)
     return [Call(Fill(target.spec.dtype, number), (), (target,), (target.spec.size,))]
 
 

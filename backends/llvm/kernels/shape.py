@@ -7,20 +7,17 @@ from dataclasses import replace
 from itertools import accumulate
 from typing import Any
 
-import numpy as np
-
 from minigraph.backend import Slot
 from minigraph.backends.llvm.call import (
     Binding,
     Call,
     Context,
     Lowering,
-    Place,
-    Table,
     part,
     simple,
 )
 from minigraph.backends.llvm.kernels.copy import copy_calls
+from minigraph.backends.llvm.kernels.fill import fill_calls
 from minigraph.backends.llvm.kernels.iteration import row_major_strides
 from minigraph.ir.spec import TensorSpec
 from minigraph.ops import broadcast, shape
@@ -45,11 +42,6 @@ def along(slot: Slot, axis: int, positions: range) -> Slot:
     return region(
         slot, [positions if a == axis else range(n) for a, n in enumerate(slot.spec.shape)]
     )
-
-
-def fill_region(target: Place, number: float) -> list[Call]:
-    """Fill a tensor that may have gaps."""
-    return copy_calls(Table(np.full((), number, target.spec.dtype.numpy)), target)
 
 
 # ---- other shapes
@@ -162,13 +154,13 @@ def _pad(binding: Binding) -> list[Call]:
 def border_calls(target: Slot, inner: Sequence[range], number: float) -> list[Call]:
     """Fill all but the elements at these positions of each axis (where they have gaps, all)."""
     if any(len(r) == 0 or r.step != 1 for r in inner):
-        return fill_region(target, number)
+        return fill_calls(target, number)
     calls: list[Call] = []
     rest = [range(n) for n in target.spec.shape]
     for axis, (inside, size) in enumerate(zip(inner, target.spec.shape, strict=True)):
         for outside in (range(inside.start), range(inside.stop, size)):
             slab = [*rest[:axis], outside, *rest[axis + 1 :]]
-            calls += fill_region(region(target, slab), number)
+            calls += fill_calls(region(target, slab), number)
         rest[axis] = inside
     return calls
 

@@ -9,6 +9,7 @@ from typing import Any
 from minigraph.backend import Slot
 from minigraph.backends.llvm.call import Binding, Call, Context, Lowering, carve, part, simple
 from minigraph.backends.llvm.kernels.copy import copy_calls
+from minigraph.backends.llvm.kernels.fill import fill_calls
 from minigraph.backends.llvm.kernels.indexed import (
     IndexedAxis,
     Moves,
@@ -18,7 +19,6 @@ from minigraph.backends.llvm.kernels.indexed import (
 )
 from minigraph.backends.llvm.kernels.iteration import without_gaps
 from minigraph.backends.llvm.kernels.max_pool import max_pool_calls
-from minigraph.backends.llvm.kernels.shape import fill_region
 from minigraph.ir.errors import InputError
 from minigraph.ir.spec import DType, TensorSpec
 from minigraph.ops import unpool
@@ -64,7 +64,7 @@ def _unpool(binding: Binding) -> list[Call]:
     where, what = (Moves(slot, slot.strides[:2], slot.strides[2:]) for slot in (positions, x))
     return [
         *check_calls(positions, 0, plane.count),
-        *fill_region(sums, 0.0),
+        *fill_calls(sums, 0.0),
         *add_calls(sums, (0, 1), plane, where, what, x.spec.shape[2:]),
         *(copy_calls(sums, y) if sums is not y else ()),
     ]
