@@ -108,12 +108,12 @@ def test_relative_ops_replay_at_any_shape(tmp_path: Path, model: Any) -> None:
         np.testing.assert_array_equal(loaded(x=x)["output"], fresh(x=x)["output"])
 
 
-def unpooled(x: mg.Tensor) -> mg.Tensor:
+def enlarged(x: mg.Tensor) -> mg.Tensor:
     y, positions = mg.max_pool2d_with_positions(x, 2)
-    return mg.max_unpool2d(y, positions, x.shape[2:])
+    return mg.max_unpool2d(y, positions, (9, 9))  # not the size of what was pooled
 
 
-@pytest.mark.parametrize("model", [unpooled, lambda x: mg.resize(x, (5, 12))])
+@pytest.mark.parametrize("model", [enlarged, lambda x: mg.resize(x, (5, 12))])
 def test_sizes_hold_for_any_batch_but_for_no_other_image(tmp_path: Path, model: Any) -> None:
     loaded = mg.load(saved(tmp_path, model), backend="numpy")
     x = np.random.default_rng(0).standard_normal((5, 3, 8, 8)).astype(np.float32)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import multiprocessing
+import re
 import threading
 import time
 from functools import partial
@@ -14,7 +15,9 @@ from minigraph.backends.numpy.workers import Workers
 
 
 def helpers() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name.startswith("minigraph-")]
+    return [
+        thread for thread in threading.enumerate() if re.fullmatch("minigraph-[0-9]+", thread.name)
+    ]
 
 
 def record(seen, index, worker):
