@@ -60,6 +60,7 @@ class _Assignment:
         self.aliases: dict[Value, Alias] = {}
         self.done: set[Node] = set()
         self.takes_gaps = backend.takes_gaps
+        self.states = {state.value for state in graph.state}
 
     def layouts(self) -> Layouts:
         if self.takes_gaps:
@@ -139,10 +140,6 @@ class _Assignment:
     def root(self, value: Value) -> Value:
         alias = self.aliases.get(value)
         return value if alias is None else alias.base
-
-    @property
-    def states(self) -> set[Value]:
-        return {state.value for state in self.graph.state}
 
 
 def _slices(node: Node) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,10 +15,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import platformdirs
 
 from minigraph.algorithms import Candidates, Choice
 from minigraph.backend import Algorithm, Backend, Refused
+from minigraph.cache_folder import cache_folder
 from minigraph.initializers import Constant
 from minigraph.ir.errors import WriteError
 from minigraph.ir.graph import Graph, Node, Role
@@ -32,7 +31,6 @@ from minigraph.ops import new_builder
 from minigraph.schedule import make_schedule
 from minigraph.whole_file import write_whole
 
-CACHE_VARIABLE = "MINIGRAPH_CACHE"
 _TURNS = 5
 _LARGEST_FILE = 16 << 20
 
@@ -157,15 +155,9 @@ def _random(spec: TensorSpec, rng: np.random.Generator) -> np.ndarray:
 # ---- the file
 
 
-def tuning_folder() -> Path:
-    """Below the folder that MINIGRAPH_CACHE names, else the user's folder for caches."""
-    chosen = os.environ.get(CACHE_VARIABLE)
-    return Path(chosen or platformdirs.user_cache_dir("minigraph", False)) / "tuning"
-
-
 def _file_of(backend: Backend) -> Path:
     digest = hashlib.sha256(backend.fingerprint.encode()).hexdigest()[:16]
-    return tuning_folder() / f"{backend.name}-{digest}.json"
+    return cache_folder("tuning") / f"{backend.name}-{digest}.json"
 
 
 def _read(path: Path) -> Times:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import minigraph as mg
+from minigraph.cache_folder import CACHE_VARIABLE
 from minigraph.ir.errors import BuilderError
-from minigraph.tuning import CACHE_VARIABLE
 
 SPEC = {"x": "float32[1,8,32,32]"}
 

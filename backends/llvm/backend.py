@@ -10,9 +10,10 @@ from minigraph.backends.llvm.kernels.table import ANCHORS, LOWERINGS
 from minigraph.backends.llvm.language.code import version
 from minigraph.backends.llvm.library import Library
 from minigraph.backends.llvm.memory_order import axis_order
-from minigraph.backends.llvm.object_cache import ObjectCache, cache_folder
+from minigraph.backends.llvm.object_cache import ObjectCache
 from minigraph.backends.llvm.runner import LlvmRunner
 from minigraph.backends.llvm.workers import usable_cpus
+from minigraph.cache_folder import cache_folder
 from minigraph.host_store import HostStore
 from minigraph.ir.constant import Constant
 from minigraph.ir.op import Op
@@ -35,7 +36,7 @@ class LlvmBackend:
     def __init__(self, threads: int | None = None, target: str = "host") -> None:
         self.threads = usable_cpus() if threads is None else threads
         self._target = targets.named(target)
-        self.library = Library(self._target, ObjectCache(cache_folder()), usable_cpus())
+        self.library = Library(self._target, ObjectCache(cache_folder("llvm")), usable_cpus())
 
     @classmethod
     def available(cls) -> Supported | Refused:

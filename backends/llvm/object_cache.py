@@ -8,19 +8,9 @@ import os
 import tempfile
 from pathlib import Path
 
-import platformdirs
-
-CACHE_VARIABLE = "MINIGRAPH_CACHE"
 _DIGEST = hashlib.sha256().digest_size
 _MAX_BYTES = 256 << 20
 _LARGEST_OBJECT = 16 << 20
-
-
-def cache_folder() -> Path:
-    """The folder that MINIGRAPH_CACHE names, else the user's folder for caches."""
-    chosen = os.environ.get(CACHE_VARIABLE)
-    base = Path(chosen) if chosen else Path(platformdirs.user_cache_dir("minigraph", False))
-    return base / "llvm"
 
 
 class ObjectCache:

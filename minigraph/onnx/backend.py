@@ -69,7 +69,8 @@ class PreparedModel(BackendRep):
             builder = tensors.pop(anchor).builder
             return model.build(builder, tensors)
 
-        return compile_model(function, {**specs, anchor: TensorSpec((1,))}, threads=self._threads)
+        specs = {**specs, anchor: TensorSpec((1,))}
+        return compile_model(function, specs, backend="numpy", threads=self._threads)
 
 
 class MinigraphBackend(Backend):

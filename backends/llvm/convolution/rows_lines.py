@@ -21,7 +21,7 @@ from minigraph.backends.llvm.language.view import View
 from minigraph.ir.spec import DType
 from minigraph.ops.geometry import ConvGeometry
 
-N = TypeVar("N")  # int where a call is made, Value within the kernel
+N = TypeVar("N", int, Value)  # int where a call is made, Value within the kernel
 
 _LINES_BYTES = 16 << 10  # of a block, which stays in the first-level cache
 _SLACK = 16  # elements: what vectors may run over the end of a line
@@ -69,8 +69,8 @@ class LineSizes(Generic[N]):
 
     def lines_of(self, rows: N) -> N:
         """Input rows that so many output rows read."""
-        reach = (rows - 1) * self.stride_down  # type: ignore[operator]
-        return reach + (self.kernel_rows - 1) * self.dilation_down + 1  # type: ignore[operator]
+        reach = (rows - 1) * self.stride_down
+        return reach + (self.kernel_rows - 1) * self.dilation_down + 1
 
 
 def window_of(g: ConvGeometry, x: Slot | None = None) -> Window:

@@ -53,29 +53,31 @@ class Pointwise(KernelCode):
         return self.axes + sum(moves.count(STRIDED) for moves in self.movement)
 
     def emit(self, k: Kernel) -> None:
-        sizes, views = k.sizes[: self.axes], self._views(k)
+        views = self._views(k)
         lanes = min(k.lanes(dtype) for dtype in self.dtypes)
         if self.axes == 1:
-            step = lanes * _UNROLLED
-            start, stop = k.share((sizes[0] + (step - 1)) // step)
-            first = start * step
-            last = k.minimum(stop * step, sizes[0])
-            with k.when(first < last):
-                self._row(k, [view.at(first) for view in views], last - first, lanes)
-            return
-        outer = sizes[0] if self.axes == 2 else product(sizes[:-2]) * _PIECES
-        with k.parallel(outer) as item:
-            if self.axes == 2:
-                self._row(k, [view.at(item) for view in views], sizes[1], lanes)
-                continue_with: list[Value] = []
-            else:
-                continue_with = decode(item // _PIECES, sizes[:-2])
-            if continue_with:
-                piece, rows = item % _PIECES, sizes[-2]
-                stop = rows * (piece + 1) // _PIECES
-                with k.loop(rows * piece // _PIECES, stop) as row:
-                    inner = [view.at(*continue_with, row) for view in views]
-                    self._row(k, inner, sizes[-1], lanes)
+            self._emit_flat(k, views, lanes)
+        elif self.axes == 2:
+            with k.parallel(k.sizes[0]) as row:
+                self._row(k, [view.at(row) for view in views], k.sizes[1], lanes)
+        else:
+            self._emit_pieces(k, views, lanes)
+
+    def _emit_flat(self, k: Kernel, views: Sequence[View], lanes: int) -> None:
+        """One axis: runs of whole vectors."""
+        size, step = k.sizes[0], lanes * _UNROLLED
+        start, stop = k.share((size + (step - 1)) // step)
+        first, last = start * step, k.minimum(stop * step, size)
+        with k.when(first < last):
+            self._row(k, [view.at(first) for view in views], last - first, lanes)
+
+    def _emit_pieces(self, k: Kernel, views: Sequence[View], lanes: int) -> None:
+        """Three axes or more: the last but one is cut into pieces, so that there are enough."""
+        *outer, rows, length = k.sizes[: self.axes]
+        with k.parallel(product(outer) * _PIECES) as item:
+            indices, piece = decode(item // _PIECES, outer), item % _PIECES
+            with k.loop(rows * piece // _PIECES, rows * (piece + 1) // _PIECES) as row:
+                self._row(k, [view.at(*indices, row) for view in views], length, lanes)
 
     def _views(self, k: Kernel) -> list[View]:
         strides = iter(k.sizes[self.axes :])

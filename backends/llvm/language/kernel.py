@@ -123,9 +123,6 @@ class Kernel:
     def ceil(self, a: Value) -> Value:
         return self.intrinsic("llvm.ceil", a)
 
-    def truncate(self, a: Value) -> Value:
-        return self.intrinsic("llvm.trunc", a)
-
     def round(self, a: Value) -> Value:
         """The nearest whole number, the even one of two."""
         return self.intrinsic("llvm.rint", a)
@@ -278,10 +275,6 @@ class Kernel:
         """``with k.when_else(c) as (then, otherwise): with then: ...; with otherwise: ...``"""
         with self.builder.if_else(condition.ir) as branches:
             yield branches
-
-    @property
-    def is_first_thread(self) -> Value:
-        return self.thread.equals(0)
 
     def _blocks(self, *names: str) -> list[ir.Block]:
         return [self.function.append_basic_block(name) for name in names]

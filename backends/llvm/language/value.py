@@ -9,8 +9,6 @@ import llvmlite.ir as ir
 
 from minigraph.backends.llvm.language.types import BOOL, UINT32, UINT64, Type
 
-Operand = "Value | int | float"
-
 
 class Value:
     """What an instruction gives. Operators emit further instructions where it was made.

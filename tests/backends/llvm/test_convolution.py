@@ -16,9 +16,10 @@ from minigraph.backends.llvm.call import Binding, Context, External
 from minigraph.backends.llvm.library import Library
 from minigraph.backends.llvm.memory_order import axis_order
 from minigraph.backends.llvm.native import ROW, THEN_WAIT
-from minigraph.backends.llvm.object_cache import ObjectCache, cache_folder
+from minigraph.backends.llvm.object_cache import ObjectCache
 from minigraph.backends.llvm.target import host, named
 from minigraph.backends.llvm.workers import WORKERS
+from minigraph.cache_folder import cache_folder
 from minigraph.host_store import aligned_empty, as_strided_array
 from minigraph.ir.spec import DType, TensorSpec
 from minigraph.ops.conv import Conv2d, Conv2dGradWeight, ConvTranspose2d
@@ -34,7 +35,7 @@ GAP = 5  # elements between the pixels of operands that are slices of wider imag
 
 @pytest.fixture(scope="module")
 def library() -> Library:
-    return Library(host(), ObjectCache(cache_folder()), 2)
+    return Library(host(), ObjectCache(cache_folder("llvm")), 2)
 
 
 class Step:
@@ -197,7 +198,7 @@ FEW_CHANNELS = [
 )
 def test_few_channels(target: str, gap: int, geometry: Any) -> None:
     inputs, outputs, kernel, stride, padding, dilation, size = geometry
-    library = Library(named(target), ObjectCache(cache_folder()), 2)
+    library = Library(named(target), ObjectCache(cache_folder("llvm")), 2)
     x, w = (3, inputs, *size), (outputs, inputs, *kernel)
     attributes = (stride, padding, dilation)
     forward = Conv2d(*attributes)

@@ -15,8 +15,9 @@ import numpy as np
 import minigraph as mg
 from minigraph.backends.llvm import LlvmBackend
 from minigraph.backends.llvm.library import Library
-from minigraph.backends.llvm.object_cache import CACHE_VARIABLE, ObjectCache
+from minigraph.backends.llvm.object_cache import ObjectCache
 from minigraph.backends.llvm.target import host
+from minigraph.cache_folder import CACHE_VARIABLE
 
 
 @pytest.fixture
