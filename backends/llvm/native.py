@@ -8,6 +8,7 @@ different cache lines (8 words).
 from __future__ import annotations
 
 import ctypes
+import platform
 import sys
 from collections.abc import Callable
 from functools import lru_cache
@@ -23,8 +24,9 @@ LINE = 8  # words of a cache line
 # Words of the control block.
 ARRIVED = 0 * LINE  # threads that have reached the barrier
 PHASE = 1 * LINE  # how often it has opened
-JOB = 2 * LINE  # rows, their number, threads, the refusal flag, times: as ``run`` takes them
-MAILBOXES = 3 * LINE  # one line a worker: its state, then whether it was asleep when last called
+SLEEPERS = 2 * LINE  # threads that sleep until it opens
+JOB = 3 * LINE  # rows, their number, threads, the refusal flag, times: as ``run`` takes them
+MAILBOXES = 4 * LINE  # one line a worker: its state, then whether it was asleep when last called
 
 # Words of a row.
 FUNCTION, ARGUMENTS, FLAGS = 0, 1, 2
@@ -34,14 +36,16 @@ THEN_WAIT, THEN_STOP_IF_REFUSED = 1, 2  # flags
 # States of a worker's mailbox.
 IDLE, CALLED, ASLEEP = 0, 1, 2
 
-_SPINS_AT_BARRIER = 4_000  # about 0.2 ms; then the processor is offered to others
+_SPINS_AT_BARRIER = 4_000  # about 0.2 ms; then a thread sleeps
 _SPINS_BETWEEN_CALLS = 40_000  # about 2 ms; then a worker sleeps
 
 _ASSEMBLY = """
-declare {yield_type} @{yield_name}()
 declare i64 @llvm.readcyclecounter()
 
-; Wait until all threads are here. The last one opens the barrier for the others.
+; Wait until all threads are here. The last one opens the barrier for the others. Whoever waits for
+; long sleeps: beside other processes the thread that is waited for may need this very processor.
+; A sleeper counts itself before it looks at the phase again; the opener looks at that count after
+; it has changed the phase: one of the two sees the other.
 define void @barrier(ptr %control, i64 %threads) nounwind {{
   %alone = icmp eq i64 %threads, 1
   br i1 %alone, label %done, label %arrive
@@ -55,7 +59,13 @@ arrive:
 open:
   store atomic i64 0, ptr %control monotonic, align 8
   %next = add i64 %phase, 1
-  store atomic i64 %next, ptr %phase_word release, align 8
+  %old = atomicrmw xchg ptr %phase_word, i64 %next seq_cst
+  %sleepers_word = getelementptr i64, ptr %control, i64 {sleepers}
+  %sleepers = load atomic i64, ptr %sleepers_word seq_cst, align 8
+  %someone = icmp ne i64 %sleepers, 0
+  br i1 %someone, label %wake, label %done
+wake:
+  call void @wake_all(ptr %phase_word)
   ret void
 spin:
   %spins = phi i64 [ 0, %arrive ], [ %more, %again ]
@@ -66,9 +76,12 @@ rest:
   {pause}
   %more = add i64 %spins, 1
   %long = icmp ugt i64 %more, {spins_at_barrier}
-  br i1 %long, label %offer, label %again
-offer:
-  call {yield_type} @{yield_name}()
+  br i1 %long, label %sleep, label %again
+sleep:
+  %count_word = getelementptr i64, ptr %control, i64 {sleepers}
+  %counted = atomicrmw add ptr %count_word, i64 1 seq_cst
+  call void @sleep_while(ptr %phase_word, i64 %phase)
+  %uncounted = atomicrmw sub ptr %count_word, i64 1 seq_cst
   br label %again
 again:
   br label %spin
@@ -80,6 +93,7 @@ done:
 ; then that after each.
 define void @run(ptr %rows, i64 %count, i64 %threads, ptr %refused, ptr %times, ptr %control,
                  i64 %thread) nounwind {{
+  %mode = call i64 @flush_subnormals()
   %first = icmp eq i64 %thread, 0
   %asked = icmp ne ptr %times, null
   %timed = and i1 %first, %asked
@@ -132,6 +146,7 @@ next:
   br label %head
 done:
   call void @barrier(ptr %control, i64 %threads)
+  call void @restore_mode(i64 %mode)
   ret void
 }}
 
@@ -202,26 +217,107 @@ leave:
 """
 
 
+# Sleeping until a word changes: the kernel looks at the word itself, so that no wake-up is missed.
+_FUTEX = """
+declare i64 @syscall(i64, ...)
+
+define void @sleep_while(ptr %word, i64 %value) nounwind {{
+  %low = trunc i64 %value to i32
+  %result = call i64 (i64, ...) @syscall(i64 {futex}, ptr %word, i32 {wait}, i32 %low, ptr null)
+  ret void
+}}
+
+define void @wake_all(ptr %word) nounwind {{
+  %result = call i64 (i64, ...) @syscall(i64 {futex}, ptr %word, i32 {wake}, i32 2147483647)
+  ret void
+}}
+"""
+_FUTEX_NUMBERS = {"x86_64": 202, "aarch64": 98}  # of the system call, by machine
+_WAIT_PRIVATE, _WAKE_PRIVATE = 128, 129
+
+# Elsewhere a thread only offers its processor to others.
+_YIELD = """
+declare i32 @{name}()
+
+define void @sleep_while(ptr %word, i64 %value) nounwind {{
+  %result = call i32 @{name}()
+  ret void
+}}
+
+define void @wake_all(ptr %word) nounwind {{
+  ret void
+}}
+"""
+
+# Results too small for a normal number become zero while a program runs (operands keep theirs):
+# arithmetic on subnormal numbers takes a hundred times as long, and a network that has learned its
+# batches by heart has gradients full of them.
+_FLUSH = """
+declare void @llvm.x86.sse.stmxcsr(ptr)
+declare void @llvm.x86.sse.ldmxcsr(ptr)
+
+define i64 @flush_subnormals() nounwind {{
+  %place = alloca i32, align 4
+  call void @llvm.x86.sse.stmxcsr(ptr %place)
+  %mode = load i32, ptr %place, align 4
+  %flushing = or i32 %mode, {flush_to_zero}
+  store i32 %flushing, ptr %place, align 4
+  call void @llvm.x86.sse.ldmxcsr(ptr %place)
+  %wide = zext i32 %mode to i64
+  ret i64 %wide
+}}
+
+define void @restore_mode(i64 %mode) nounwind {{
+  %place = alloca i32, align 4
+  %low = trunc i64 %mode to i32
+  store i32 %low, ptr %place, align 4
+  call void @llvm.x86.sse.ldmxcsr(ptr %place)
+  ret void
+}}
+"""
+_FLUSH_TO_ZERO = 0x8000  # of the control and status register
+
+_NO_FLUSH = """
+define i64 @flush_subnormals() nounwind {{
+  ret i64 0
+}}
+
+define void @restore_mode(i64 %mode) nounwind {{
+  ret void
+}}
+"""
+
+
+def _sleeping() -> str:
+    number = _FUTEX_NUMBERS.get(platform.machine())
+    if sys.platform == "linux" and sys.byteorder == "little" and number is not None:
+        return _FUTEX.format(futex=number, wait=_WAIT_PRIVATE, wake=_WAKE_PRIVATE)
+    return _YIELD.format(name="SwitchToThread" if sys.platform == "win32" else "sched_yield")
+
+
 def _text(target: Target) -> str:
     pause = 'call void asm sideeffect "pause", ""()' if target.is_x86 else ""
-    windows = sys.platform == "win32"
-    return _ASSEMBLY.format(
-        yield_name="SwitchToThread" if windows else "sched_yield",
-        yield_type="i32",
-        pause=pause,
-        phase=PHASE,
-        job=JOB,
-        mailboxes=MAILBOXES,
-        row=ROW,
-        arguments=ARGUMENTS,
-        flags=FLAGS,
-        then_wait=THEN_WAIT,
-        then_stop=THEN_STOP_IF_REFUSED,
-        idle=IDLE,
-        called=CALLED,
-        asleep=ASLEEP,
-        spins_at_barrier=_SPINS_AT_BARRIER,
-        spins_between_calls=_SPINS_BETWEEN_CALLS,
+    flush = (_FLUSH if target.is_x86 else _NO_FLUSH).format(flush_to_zero=_FLUSH_TO_ZERO)
+    return (
+        _sleeping()
+        + flush
+        + _ASSEMBLY.format(
+            pause=pause,
+            phase=PHASE,
+            sleepers=SLEEPERS,
+            job=JOB,
+            mailboxes=MAILBOXES,
+            row=ROW,
+            arguments=ARGUMENTS,
+            flags=FLAGS,
+            then_wait=THEN_WAIT,
+            then_stop=THEN_STOP_IF_REFUSED,
+            idle=IDLE,
+            called=CALLED,
+            asleep=ASLEEP,
+            spins_at_barrier=_SPINS_AT_BARRIER,
+            spins_between_calls=_SPINS_BETWEEN_CALLS,
+        )
     )
 
 

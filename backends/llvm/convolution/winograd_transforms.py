@@ -9,12 +9,18 @@ m + 1 points and infinity, multiplies there, and interpolates::
 In two dimensions each transform is applied along rows and along columns: ``A^T M A`` and so on.
 y is linear in w and in d, so the gradient of w is ``G^T [(A gy A^T) * (B^T d B)] G``.
 
-The points are 0, 1, -1 (2, -2) and infinity. The rows of a pair of points +-p agree in their even
-terms and differ in the sign of their odd terms: a pair costs one sum and one difference of these.
+The points of F(2, 3) are 0, +-1 and infinity; those of F(4, 3) are 0, +-sqrt(1/2), +-sqrt(2) and
+infinity, with a third of the rounding errors of the usual 0, +-1, +-2: powers of points further
+from 1 are further apart. The rows of a pair of points +-p agree in their even terms and differ in
+the sign of their odd terms: a pair costs one sum and one difference of these. (Row i of B^T holds
+the coefficients of the product of x - p over all points p but the i-th, the last row that of all;
+G's rows are 1, p, p^2 over what that product is at p; A^T's columns 1, p, p^2, p^3. Pairs of
+columns are scaled so that more coefficients are 1, and G's rows by the inverse.)
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -55,29 +61,38 @@ F2 = Winograd(
     np.array([[1, 0, 0], [1 / 2, 1 / 2, 1 / 2], [1 / 2, -1 / 2, 1 / 2], [0, 0, 1]]),
     np.array([[1, 1, 1, 0], [0, 1, -1, 1]]),
 )
+_ROOT = math.sqrt(2)
+_HALF = math.sqrt(1 / 2)
 F4 = Winograd(
     4,
     np.array(
         [
-            [4, 0, -5, 0, 1, 0],
-            [0, -4, -4, 1, 1, 0],
-            [0, 4, -4, -1, 1, 0],
-            [0, -2, -1, 2, 1, 0],
-            [0, 2, -1, -2, 1, 0],
-            [0, 4, 0, -5, 0, 1],
+            [1, 0, -5 / 2, 0, 1, 0],
+            [0, -_ROOT, -2, _HALF, 1, 0],
+            [0, _ROOT, -2, -_HALF, 1, 0],
+            [0, -_HALF, -1 / 2, _ROOT, 1, 0],
+            [0, _HALF, -1 / 2, -_ROOT, 1, 0],
+            [0, 1, 0, -5 / 2, 0, 1],
         ]
     ),
     np.array(
         [
-            [1 / 4, 0, 0],
-            [-1 / 6, -1 / 6, -1 / 6],
-            [-1 / 6, 1 / 6, -1 / 6],
-            [1 / 24, 1 / 12, 1 / 6],
-            [1 / 24, -1 / 12, 1 / 6],
+            [1, 0, 0],
+            [-_HALF * 2 / 3, -1 / 3, -_HALF / 3],
+            [-_HALF * 2 / 3, 1 / 3, -_HALF / 3],
+            [1 / 3, _ROOT / 3, 2 / 3],
+            [1 / 3, -_ROOT / 3, 2 / 3],
             [0, 0, 1],
         ]
     ),
-    np.array([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]]),
+    np.array(
+        [
+            [1, _ROOT, _ROOT, 1 / 2, 1 / 2, 0],
+            [0, 1, -1, _HALF, -_HALF, 0],
+            [0, _HALF, _HALF, 1, 1, 0],
+            [0, 1 / 2, -1 / 2, _ROOT, -_ROOT, 1],
+        ]
+    ),
 )
 BY_OUTPUTS = {2: F2, 4: F4}
 
@@ -109,8 +124,10 @@ def _multiply_row_pairs(
     results: dict[int, Value] = {}
     for p, q in pairs:
         even_terms, odd_terms = _even_and_odd(matrix[p], matrix[q])
-        even, odd = _combine(k, even_terms, vectors), _combine(k, odd_terms, vectors)
-        results[p], results[q] = even + odd, even - odd
+        factor = float(odd_terms[np.nonzero(odd_terms)[0][-1]])
+        even = _combine(k, even_terms, vectors)
+        odd = _combine(k, odd_terms / factor, vectors)
+        results[p], results[q] = (_plus_product(k, even, odd, f) for f in (factor, -factor))
     for i, row in enumerate(matrix):
         if i not in results:
             results[i] = _combine(k, row, vectors)
@@ -138,13 +155,16 @@ def _combine(k: Kernel, coefficients: np.ndarray, vectors: Sequence[Value]) -> V
     (factor, vector), *rest = terms
     total = vector if factor == 1 else vector * factor
     for factor, vector in rest:
-        if factor == 1:
-            total = total + vector
-        elif factor == -1:
-            total = total - vector
-        else:
-            total = k.fma(vector, vector.like(factor), total)
+        total = _plus_product(k, total, vector, factor)
     return total
+
+
+def _plus_product(k: Kernel, total: Value, vector: Value, factor: float) -> Value:
+    if factor == 1:
+        return total + vector
+    if factor == -1:
+        return total - vector
+    return k.fma(vector, vector.like(factor), total)
 
 
 def transposed(rows: Sequence[Value]) -> list[Value]:

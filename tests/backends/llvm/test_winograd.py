@@ -278,4 +278,4 @@ def test_the_quicker_algorithm_is_the_less_exact_one():
     small, large = winograd_candidates(Conv2d(padding=((1, 1), (1, 1))), (x, w), Context(2, host()))
     assert (small.name, large.name) == (F2, F4)
     assert large.seconds < small.seconds
-    assert small.relative_error < 1e-6 < large.relative_error < 1.5e-5
+    assert small.relative_error < 1e-6 < large.relative_error < 3e-6
