@@ -12,6 +12,7 @@ from minigraph.passes.fold_constants import fold_constants
 from minigraph.passes.fuse_elementwise import FuseElementwise
 from minigraph.passes.fuse_epilogue import FuseEpilogue
 from minigraph.passes.lower_transposed_convolution import LowerTransposedConvolution
+from minigraph.passes.mask_pooled_gradient import mask_pooled_gradient
 from minigraph.passes.mode import keep_outputs, to_inference, to_training
 from minigraph.passes.pipeline import Pass, PassReport, run_passes
 from minigraph.passes.rewrite import Emitter, Rule, rewrite
@@ -30,6 +31,7 @@ __all__ = [
     "fold_batch_norm",
     "fold_constants",
     "keep_outputs",
+    "mask_pooled_gradient",
     "merge_common_nodes",
     "rewrite",
     "run_passes",
