@@ -97,7 +97,7 @@ class Copy(KernelCode):
 def measure_peak(threads: int, repeats: int = 20) -> Peak:
     """The best of some runs of each kernel on so many threads."""
     multiply, copy = MultiplyAdds(_ACCUMULATORS), Copy()
-    library = Library(host(), ObjectCache(Path(os.devnull) / "none"), 1)  # nothing is kept on disk
+    library = Library(host(), ObjectCache(Path(os.devnull) / "none"))  # nothing is kept on disk
     library.load([multiply, copy])
     constants = np.array([0.5, 1.0], np.float32)
     starts = np.arange(_ACCUMULATORS, dtype=np.float32)

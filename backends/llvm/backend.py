@@ -36,7 +36,7 @@ class LlvmBackend:
     def __init__(self, threads: int | None = None, target: str = "host") -> None:
         self.threads = usable_cpus() if threads is None else threads
         self._target = targets.named(target)
-        self.library = Library(self._target, ObjectCache(cache_folder("llvm")), usable_cpus())
+        self.library = Library(self._target, ObjectCache(cache_folder("llvm")))
 
     @classmethod
     def available(cls) -> Supported | Refused:

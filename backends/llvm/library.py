@@ -15,12 +15,11 @@ from minigraph.backends.llvm.target import Target
 
 
 class Library:
-    """Addresses of kernels. What is not yet on disk is compiled, on all processors at once."""
+    """Addresses of kernels. What is not yet on disk is compiled."""
 
-    def __init__(self, target: Target, cache: ObjectCache, threads: int) -> None:
+    def __init__(self, target: Target, cache: ObjectCache) -> None:
         self.target = target
         self._cache = cache
-        self._threads = threads
         self._lock = threading.Lock()
         self._addresses: dict[KernelCode, int] = {}
         self._engines: list[llvm.ExecutionEngine] = []  # they own the machine code
@@ -55,11 +54,12 @@ class Library:
         return len(self._addresses)
 
     def _compile(self, codes: list[KernelCode]) -> list[bytes]:
-        """Writing assembly holds the interpreter lock, LLVM does not: the two overlap."""
+        """Assembly is written on this thread while another compiles what has been written.
+
+        One other: llvmlite lets one thread into LLVM at a time.
+        """
         self.compiled += len(codes)
-        if len(codes) < 2 or self._threads == 1:
-            return [compile_assembly(assembly(c, self.target), self.target) for c in codes]
-        pool = ThreadPoolExecutor(self._threads)
+        pool = ThreadPoolExecutor(1)
         try:
             futures = [
                 pool.submit(compile_assembly, assembly(code, self.target), self.target)

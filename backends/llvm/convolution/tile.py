@@ -62,7 +62,8 @@ def choose_tile(target: Target, dtype: DType, columns: int) -> Tile:
         return -(-needed // vectors) * vectors / _ROWS_WITH_32_REGISTERS[vectors][1]
 
     vectors = min(_ROWS_WITH_32_REGISTERS, key=seconds)
-    return Tile(_ROWS_WITH_32_REGISTERS[vectors][0], vectors, lanes, 4)
+    rows = _ROWS_WITH_32_REGISTERS[vectors][0]
+    return Tile(rows, vectors, lanes, unroll=4 if vectors == 1 else 1)  # 16 or more: enough a step
 
 
 def zeros(k: Kernel, tile: Tile, dtype: DType) -> Results:

@@ -45,7 +45,7 @@ def run_kernel(
 ) -> tuple[int, int]:
     """Run a kernel once; its refusal flag and the refused position."""
     code = Written(body, len(arrays), len(sizes))
-    library = Library(named(target), ObjectCache(Path("/dev/null/none")), 1)
+    library = Library(named(target), ObjectCache(Path("/dev/null/none")))
     library.load([code])
     refused = np.array([0, np.iinfo(np.int64).max])
     words = [refused.ctypes.data, refused.ctypes.data + 8]

@@ -35,7 +35,7 @@ GAP = 5  # elements between the pixels of operands that are slices of wider imag
 
 @pytest.fixture(scope="module")
 def library() -> Library:
-    return Library(host(), ObjectCache(cache_folder("llvm")), 2)
+    return Library(host(), ObjectCache(cache_folder("llvm")))
 
 
 class Step:
@@ -198,7 +198,7 @@ FEW_CHANNELS = [
 )
 def test_few_channels(target: str, gap: int, geometry: Any) -> None:
     inputs, outputs, kernel, stride, padding, dilation, size = geometry
-    library = Library(named(target), ObjectCache(cache_folder("llvm")), 2)
+    library = Library(named(target), ObjectCache(cache_folder("llvm")))
     x, w = (3, inputs, *size), (outputs, inputs, *kernel)
     attributes = (stride, padding, dilation)
     forward = Conv2d(*attributes)

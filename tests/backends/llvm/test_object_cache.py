@@ -48,7 +48,7 @@ def test_an_interrupt_begins_no_further_kernel(folder, monkeypatch):
 
     monkeypatch.setattr("minigraph.backends.llvm.library.assembly", lambda code, target: code)
     monkeypatch.setattr("minigraph.backends.llvm.library.compile_assembly", compile_slowly)
-    library = Library(host(), ObjectCache(folder), 2)
+    library = Library(host(), ObjectCache(folder))
     with pytest.raises(KeyboardInterrupt):
         library._compile([f"kernel{number}" for number in range(200)])
     assert len(begun) < 200
