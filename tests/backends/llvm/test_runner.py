@@ -8,6 +8,7 @@ import pytest
 pytest.importorskip("llvmlite")
 
 import minigraph as mg
+from minigraph.backends.llvm.target import host
 from minigraph.ir.errors import IllegalLabelError
 from minigraph.ir.graph import Role
 
@@ -80,3 +81,17 @@ def test_a_program_without_work_can_be_profiled():
     exe = mg.compile(lambda x: {"y": x + 1.0}, {"x": "float32[0,3]"}, backend="llvm")
     assert exe(x=np.zeros((0, 3), np.float32))["y"].shape == (0, 3)
     assert "Add" in str(exe.profile(x=np.zeros((0, 3), np.float32)))
+
+
+@pytest.mark.skipif(not host().is_x86, reason="other processors have no such mode")
+@pytest.mark.parametrize("threads", [1, 3])
+def test_subnormal_results_are_zero_and_subnormal_operands_are_not(threads):
+    exe = mg.compile(
+        lambda x: {"product": x * 1e-30, "log": mg.log(x)}, {"x": "float32[8]"},
+        backend="llvm", threads=threads,
+    )  # fmt: skip
+    got = exe(x=np.full(8, 1e-10, np.float32))["product"]
+    np.testing.assert_array_equal(got, 0)
+    tiny = np.full(8, 1e-40, np.float32)
+    np.testing.assert_allclose(exe(x=tiny)["log"], np.log(1e-40), rtol=1e-5)
+    assert np.float32(1e-30) * np.float32(1e-10) > 0, "the caller's mode has changed"
