@@ -1,0 +1,200 @@
+"""A device of the CuPy backend that runs its CUDA C on the CPU, compiled by g++."""
+
+from __future__ import annotations
+
+import ctypes
+import shutil
+import subprocess
+import tempfile
+import time
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minigraph.backends.cupy.device import DeviceInfo, Launch
+
+HEADER = Path(__file__).with_name("cuda_on_cpu.h")
+COMPILER = shutil.which("g++")
+
+_GUARD = 256  # bytes before and after each allocation that no kernel may write
+_PATTERN = 0xFF  # of memory that was never written: not a number, as a float
+
+
+class EmulatedMemory:
+    """Bytes of the host that are the device's, between two guards."""
+
+    def __init__(self, nbytes: int) -> None:
+        self.nbytes = nbytes
+        raw = np.full(nbytes + 3 * _GUARD, _PATTERN, np.uint8)
+        skip = _GUARD + -raw.ctypes.data % _GUARD
+        self._guards = raw[:skip], raw[skip + nbytes :]
+        self.address = raw.ctypes.data + skip
+
+    @property
+    def is_intact(self) -> bool:
+        return all(bool((guard == _PATTERN).all()) for guard in self._guards)
+
+
+class EmulatedDevice:
+    """The methods of ``minigraph.backends.cupy.device.Device``.
+
+    ``backward`` runs the threads of a block from the last to the first: where a barrier is missing,
+    results differ. While something is recorded, all that a capture of CUDA would refuse is refused.
+    """
+
+    def __init__(self, backward: bool = False) -> None:
+        self.info = DeviceInfo("emulated", (9, 0), 4, 1 << 34)
+        self.stream = 0
+        self.launched = 0
+        self._backward = backward
+        self._recording: list[Callable[[], None]] | None = None
+        self._memory: weakref.WeakSet[EmulatedMemory] = weakref.WeakSet()
+
+    # ---- memory and code
+
+    def free_bytes(self) -> int:
+        return self.info.total_bytes
+
+    def allocate(self, nbytes: int) -> EmulatedMemory:
+        self._refuse_in_a_recording("allocate")
+        memory = EmulatedMemory(nbytes)
+        self._memory.add(memory)
+        return memory
+
+    def host_array(self, nbytes: int) -> np.ndarray:
+        self._refuse_in_a_recording("host_array")
+        return np.full(nbytes, _PATTERN, np.uint8)
+
+    def compile(self, prelude: str, kernels: Mapping[str, str]) -> Mapping[str, Any]:
+        self._refuse_in_a_recording("compile")
+        return shared_compiler().compile(prelude, kernels)
+
+    # ---- the stream
+
+    def upload(self, target: int, source: np.ndarray) -> None:
+        self._refuse_in_a_recording("upload")
+        assert source.flags.c_contiguous
+        ctypes.memmove(target, source.ctypes.data, source.nbytes)
+
+    def download(self, target: np.ndarray, source: int) -> None:
+        self._refuse_in_a_recording("download")
+        assert target.flags.c_contiguous and target.flags.writeable
+        ctypes.memmove(target.ctypes.data, source, target.nbytes)
+
+    def copy(self, target: int, source: int, nbytes: int) -> None:
+        self._queue(lambda: ctypes.memmove(target, source, nbytes))
+
+    def launch(self, launch: Launch) -> None:
+        self._queue(lambda: self._run(launch))
+
+    def replay(self, recording: Any) -> None:
+        self._refuse_in_a_recording("replay")
+        for work in recording:
+            work()
+
+    def record(self, work: Callable[[], None]) -> Any:
+        self._refuse_in_a_recording("record")
+        self._recording = []
+        try:
+            work()
+            return tuple(self._recording)
+        finally:
+            self._recording = None
+
+    def synchronise(self) -> None:
+        self._refuse_in_a_recording("synchronise")
+        for memory in self._memory:
+            assert memory.is_intact, "a kernel wrote outside of its memory"
+
+    def time(self, parts: Sequence[Callable[[], None]]) -> list[float]:
+        seconds = []
+        for part in parts:
+            start = time.perf_counter()
+            part()
+            seconds.append(time.perf_counter() - start)
+        return seconds
+
+    def _queue(self, work: Callable[[], Any]) -> None:
+        if self._recording is None:
+            work()
+        else:
+            self._recording.append(work)
+
+    def _run(self, launch: Launch) -> None:
+        self.launched += 1
+        x, y, z = launch.grid
+        threads = int(np.prod(launch.block))
+        assert 0 < x < 2**31 and 0 < y < 2**16 and 0 < z < 2**16, launch.grid
+        assert 0 < threads <= 1024 and launch.shared_bytes <= 227 << 10
+        dimensions = np.array([*launch.grid, *launch.block], np.uint32)
+        words = np.array([int(argument) % 2**64 for argument in launch.arguments], np.uint64)
+        code = launch.function(dimensions.ctypes.data, words.ctypes.data, int(self._backward))
+        assert code == 0, "threads of a warp wait for lanes that do not come"
+
+    def _refuse_in_a_recording(self, what: str) -> None:
+        assert self._recording is None, f"{what} is not allowed while a stream is captured"
+
+
+# ---- compiled kernels, each once a session
+
+
+class Compiler:
+    """Compiles CUDA C by g++, as many new kernels at once as a program brings."""
+
+    def __init__(self) -> None:
+        self._temporary = tempfile.TemporaryDirectory(prefix="minigraph-emulator-")
+        self._folder = Path(self._temporary.name)
+        self._headers: dict[str, Path] = {}  # by prelude
+        self._functions: dict[tuple[str, str], Any] = {}  # by prelude and kernel
+        self._libraries: list[ctypes.CDLL] = []
+
+    def compile(self, prelude: str, kernels: Mapping[str, str]) -> Mapping[str, Any]:
+        new = {n: text for n, text in kernels.items() if (prelude, text) not in self._functions}
+        if new:
+            library = self._build(prelude, new)
+            for name, text in new.items():
+                function = library[f"launch_{name}"]
+                function.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int)
+                self._functions[prelude, text] = function
+        return {name: self._functions[prelude, text] for name, text in kernels.items()}
+
+    def _build(self, prelude: str, kernels: Mapping[str, str]) -> ctypes.CDLL:
+        base = self._folder / f"module{len(self._libraries)}"
+        entries = (
+            f'extern "C" int launch_{name}(const unsigned* d, const uint64_t* words, int backward)\n'
+            f"{{ return emulator::launch({name}, d, words, backward); }}\n"
+            for name in kernels
+        )
+        source, target = base.with_suffix(".cpp"), base.with_suffix(".so")
+        start = f'#include "{self._header(prelude)}"\n'
+        source.write_text(start + "\n".join([*kernels.values(), *entries]))
+        _compile("-shared", "-o", target, source)
+        library = ctypes.CDLL(str(target))
+        self._libraries.append(library)
+        return library
+
+    def _header(self, prelude: str) -> Path:
+        """The emulator and a prelude, compiled in advance."""
+        if prelude not in self._headers:
+            path = self._folder / f"prelude{len(self._headers)}.h"
+            path.write_text(f'#include "{HEADER}"\n{prelude}')
+            _compile("-x", "c++-header", "-o", f"{path}.gch", path)
+            self._headers[prelude] = path
+        return self._headers[prelude]
+
+
+def _compile(*arguments: object) -> None:
+    assert COMPILER is not None
+    command = [COMPILER, "-std=c++17", "-O1", "-fwrapv", "-fPIC", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, f"{done.stderr[:4000]}\n{Path(command[-1]).read_text()}"
+
+
+@lru_cache(maxsize=1)
+def shared_compiler() -> Compiler:
+    """The session's compiler: equal kernels of different tests are compiled once."""
+    return Compiler()
