@@ -131,10 +131,9 @@ def index_type(*places: Place) -> str:
 
 
 def _reach(place: Place) -> int:
+    """Elements from the first to the last, gaps included."""
     axes = zip(place.spec.shape, place.strides, strict=True)
-    return max(
-        place.spec.size, sum((n - 1) * abs(s) for n, s in axes) + 1 if place.spec.size else 0
-    )
+    return max(place.spec.size, sum((n - 1) * abs(stride) for n, stride in axes) + 1)
 
 
 def blocks_for(items: int, threads: int = 256) -> int:

@@ -165,8 +165,8 @@ class Compiler:
     def _build(self, prelude: str, kernels: Mapping[str, str]) -> ctypes.CDLL:
         base = self._folder / f"module{len(self._libraries)}"
         entries = (
-            f'extern "C" int launch_{name}(const unsigned* d, const uint64_t* words, int backward)\n'
-            f"{{ return emulator::launch({name}, d, words, backward); }}\n"
+            f'extern "C" int launch_{name}(const unsigned* d, const uint64_t* words, int back)\n'
+            f"{{ return emulator::launch({name}, d, words, back); }}\n"
             for name in kernels
         )
         source, target = base.with_suffix(".cpp"), base.with_suffix(".so")
