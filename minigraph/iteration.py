@@ -11,6 +11,7 @@ from math import prod
 
 from minigraph.backend import Strides, dense_strides, row_major
 from minigraph.ir.spec import TensorSpec
+from minigraph.ops.broadcast import normalise_axes
 from minigraph.places import Place
 
 
@@ -158,3 +159,16 @@ def axes_of(
 ) -> list[Axis]:
     """Axes from sizes and strides."""
     return [Axis(*axis) for axis in zip(shape, source, target, strict=True)]
+
+
+def reduced_axes(source: Place, axes: tuple[int, ...] | None, target: Place) -> list[Axis]:
+    """The source's axes, those that are kept with their strides in the target."""
+    ndim = source.spec.ndim
+    reduced = normalise_axes(axes, ndim)
+    strides = iter(target.strides)
+    keepdims = target.spec.ndim == ndim
+    found: list[int | None] = []
+    for axis in range(ndim):
+        stride = next(strides) if keepdims or axis not in reduced else None
+        found.append(None if axis in reduced else stride)
+    return axes_of(source.spec.shape, source.strides, found)

@@ -14,25 +14,11 @@ from minigraph.backends.llvm.kernels.reduction import partial_results, reduction
 from minigraph.backends.llvm.kernels.scan import statistic_call
 from minigraph.backends.llvm.kernels.statistics import Extreme, Mean, Statistic, Sum
 from minigraph.ir.spec import TensorSpec
-from minigraph.iteration import Axis, axes_of, reduction_space
+from minigraph.iteration import Axis, axes_of, reduced_axes, reduction_space
 from minigraph.ops import broadcast, reduce
-from minigraph.places import Place
 
 _SHORT, _MANY = 64, 512
 """Elements of a line, and results, where vectors are better used across lines than along them."""
-
-
-def reduced_axes(source: Place, axes: tuple[int, ...] | None, target: Place) -> list[Axis]:
-    """The source's axes, those that are kept with their strides in the target."""
-    ndim = source.spec.ndim
-    reduced = broadcast.normalise_axes(axes, ndim)
-    strides = iter(target.strides)
-    keepdims = target.spec.ndim == ndim
-    found: list[int | None] = []
-    for axis in range(ndim):
-        stride = next(strides) if keepdims or axis not in reduced else None
-        found.append(None if axis in reduced else stride)
-    return axes_of(source.spec.shape, source.strides, found)
 
 
 def _calls(binding: Binding, statistic: Statistic, of_nothing: float) -> list[Call]:
