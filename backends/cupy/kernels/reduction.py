@@ -112,11 +112,11 @@ class Reduction(KernelCode):
         for axis in reversed(range(self.kept)):
             lines += [f"const {index} i{axis} = rest % n{axis};", f"rest /= n{axis};"]
         source, target = (
-            " + ".join([f"column * {name}_column", *(f"i{a} * {name}_step{a}" for a in range(self.kept))])
+            "".join(f" + i{axis} * {name}_step{axis}" for axis in range(self.kept))
             for name in ("x", "y")
-        )  # fmt: skip
-        lines.append(f"const {index} x_first = {source};")
-        lines.append(f"const {index} y_first = {target} + blockIdx.y * y_part;")
+        )
+        lines.append(f"const {index} x_first = column * x_column{source};")
+        lines.append(f"const {index} y_first = column * y_column{target} + blockIdx.y * y_part;")
         return lines
 
     def _accumulate(self, totals: Sequence[str], of: str) -> list[str]:

@@ -9,6 +9,7 @@ from functools import cache
 import pytest
 from emulated_device import COMPILER, EmulatedDevice
 from op_table import Differentiated, Row, compile_forward
+from test_ops import ROWS
 
 from minigraph.backends.cupy import CupyBackend
 from minigraph.backends.cupy.kernels.table import LOWERINGS
@@ -23,6 +24,8 @@ NO_KERNEL = {"Constant", "WhenTraining"}
 
 NOT_YET = {op.__name__ for op in ALL_OPS if op not in LOWERINGS} - NO_KERNEL
 
+_ROWS = {row.name: row for row in ROWS}
+
 
 @cache
 def emulated(backward: bool = False) -> CupyBackend:
@@ -30,21 +33,43 @@ def emulated(backward: bool = False) -> CupyBackend:
     return CupyBackend(device=EmulatedDevice(backward))
 
 
-def forward(row: Row, dtype: str, backend: CupyBackend) -> Executable:
-    """The row on this backend; skips the test where a family of kernels is still to come."""
-    return _or_skip(lambda: compile_forward(row, dtype, backend=backend))
+@cache
+def forward(row: str, dtype: str) -> Executable | str:
+    """A row by name on the emulated backend; or why it has to wait."""
+    return compiled(lambda: compile_forward(_ROWS[row], dtype, backend=emulated()))
 
 
-def gradient(found: Differentiated, backend: CupyBackend) -> Executable:
-    """A row's gradient on this backend."""
-    return _or_skip(lambda: found.first(backend))
+@cache
+def gradient(row: str, dtype: str) -> Executable | str:
+    """A row's gradient, with the threads of each block in reverse order; or why it has to wait."""
+    found = Differentiated(_ROWS[row], dtype)
+    return compiled(lambda: found.first(emulated(backward=True)))
 
 
-def _or_skip(compile_: Callable[[], Executable]) -> Executable:
+def compiled(compile_: Callable[[], Executable]) -> Executable | str:
+    """An executable, or which families of kernels are still to come for it."""
     try:
         return compile_()
     except UnsupportedError as error:
         wanted = NOT_YET & set(re.findall(r"\w+", str(error)))
         if not wanted:
             raise
-        pytest.skip(f"not yet: {', '.join(sorted(wanted))}")
+        return f"not yet: {', '.join(sorted(wanted))}"
+
+
+def or_skip(found: Executable | str) -> Executable:
+    """The executable; skips the test where there is none yet."""
+    if isinstance(found, str):
+        pytest.skip(found)
+    return found
+
+
+def every_row(request: pytest.FixtureRequest, function: Callable[..., object], name: str) -> None:
+    """Call ``function(row, dtype)`` for each of the session's tests of this name.
+
+    Programs that are built before any is run have their kernels compiled all at once.
+    """
+    for item in request.session.items:
+        parameters = item.callspec.params if hasattr(item, "callspec") else {}
+        if getattr(item, "originalname", "") == name and isinstance(parameters.get("row"), Row):
+            function(parameters["row"].name, parameters.get("dtype", "float32"))

@@ -1,14 +1,14 @@
 """Every row of the op table on the CuPy backend, its CUDA C run by the emulator.
 
-The default run takes every row in float32, and the gradients with the threads of each block in
-reverse order; the rest (marker ``slow``) takes the other dtypes.
+The default run takes every row in float32; the rest (marker ``slow``) takes the other dtypes, and
+the gradients, with the threads of each block in reverse order.
 """
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from cupy_cases import NO_KERNEL, emulated, forward, gradient, needs_compiler
+from cupy_cases import NO_KERNEL, every_row, forward, gradient, needs_compiler, or_skip
 from op_table import Differentiated, Row, feed, run
 from test_ops import assert_close, rows
 
@@ -41,11 +41,19 @@ def check(row: Row, got: list[np.ndarray], dtype: str, bound: float) -> None:
 
 def results(row: Row, dtype: str) -> list[np.ndarray]:
     """Of a second call too, which replays what the first one recorded: the same bits."""
-    executable, arrays = forward(row, dtype, emulated()), feed(row.draw(dtype))
+    executable, arrays = or_skip(forward(row.name, dtype)), feed(row.draw(dtype))
     first, second = run(executable, arrays), run(executable, arrays)
     for one, other in zip(first.values(), second.values(), strict=True):
         np.testing.assert_array_equal(one, other)
     return list(first.values())
+
+
+@pytest.fixture(scope="module", autouse=True)
+def programs(request: pytest.FixtureRequest) -> None:
+    """All programs of this file's tests, built before the first of them is run."""
+    for name in ("test_float32", "test_float64", "test_16_bit"):
+        every_row(request, forward, name)
+    every_row(request, gradient, "test_gradients_equal_those_of_numpy")
 
 
 def test_every_op_has_a_kernel_or_is_to_come() -> None:
@@ -73,13 +81,11 @@ def test_16_bit(row: Row, dtype: str) -> None:
     check(row, results(row, dtype), dtype, row.half_steps * step)
 
 
-@pytest.mark.parametrize(
-    "dtype", ["float32", pytest.param("float64", marks=pytest.mark.slow)]
-)  # fmt: skip
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
 @rows("gradient", "floating")
 def test_gradients_equal_those_of_numpy(row: Row, dtype: str) -> None:
-    found = Differentiated(row, dtype)
-    executable = gradient(found, emulated(backward=True))
+    executable, found = or_skip(gradient(row.name, dtype)), Differentiated(row, dtype)
     expected = run(found.first(), found.arrays)
     got = run(executable, found.arrays)
     bound = 2e-13 if dtype == "float64" else 10 * row.tolerance32

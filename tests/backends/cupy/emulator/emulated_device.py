@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import shutil
 import subprocess
 import tempfile
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import lru_cache
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +50,12 @@ class EmulatedDevice:
     results differ. While something is recorded, all that a capture of CUDA would refuse is refused.
     """
 
-    def __init__(self, backward: bool = False) -> None:
+    def __init__(self, backward: bool = False, compiler: Compiler | None = None) -> None:
+        self.compiler = shared_compiler() if compiler is None else compiler
         self.info = DeviceInfo("emulated", (9, 0), 4, 1 << 34)
         self.stream = 0
         self.launched = 0
+        self.allocations = 0
         self._backward = backward
         self._recording: list[Callable[[], None]] | None = None
         self._memory: weakref.WeakSet[EmulatedMemory] = weakref.WeakSet()
@@ -61,6 +67,7 @@ class EmulatedDevice:
 
     def allocate(self, nbytes: int) -> EmulatedMemory:
         self._refuse_in_a_recording("allocate")
+        self.allocations += 1
         memory = EmulatedMemory(nbytes)
         self._memory.add(memory)
         return memory
@@ -71,7 +78,7 @@ class EmulatedDevice:
 
     def compile(self, prelude: str, kernels: Mapping[str, str]) -> Mapping[str, Any]:
         self._refuse_in_a_recording("compile")
-        return shared_compiler().compile(prelude, kernels)
+        return self.compiler.compile(prelude, kernels)
 
     # ---- the stream
 
@@ -139,62 +146,113 @@ class EmulatedDevice:
         assert self._recording is None, f"{what} is not allowed while a stream is captured"
 
 
-# ---- compiled kernels, each once a session
+# ---- compiled kernels
+
+
+class Function:
+    """A kernel that is compiled, with all others that wait, when it is launched for the first time.
+
+    g++ takes longer to start than for a kernel.
+    """
+
+    def __init__(self, compiler: Compiler, prelude: str, name: str, source: str) -> None:
+        self._compiler = compiler
+        self.prelude, self.name, self.source = prelude, name, source
+        self.native: Any = None
+
+    def __call__(self, *arguments: int) -> int:
+        if self.native is None:
+            self._compiler.build(self)
+        return self.native(*arguments)
 
 
 class Compiler:
-    """Compiles CUDA C by g++, as many new kernels at once as a program brings."""
+    """Compiles CUDA C by g++. Equal kernels of all who share it are compiled once."""
 
     def __init__(self) -> None:
+        self.functions: dict[tuple[str, str], Function] = {}  # by prelude and source
+        self._waiting: list[Function] = []
         self._temporary = tempfile.TemporaryDirectory(prefix="minigraph-emulator-")
         self._folder = Path(self._temporary.name)
         self._headers: dict[str, Path] = {}  # by prelude
-        self._functions: dict[tuple[str, str], Any] = {}  # by prelude and kernel
-        self._libraries: list[ctypes.CDLL] = []
+        self._numbers = count()
 
-    def compile(self, prelude: str, kernels: Mapping[str, str]) -> Mapping[str, Any]:
-        new = {n: text for n, text in kernels.items() if (prelude, text) not in self._functions}
-        if new:
-            library = self._build(prelude, new)
-            for name, text in new.items():
-                function = library[f"launch_{name}"]
-                function.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int)
-                self._functions[prelude, text] = function
-        return {name: self._functions[prelude, text] for name, text in kernels.items()}
+    def compile(self, prelude: str, kernels: Mapping[str, str]) -> Mapping[str, Function]:
+        """Functions by name; nothing is compiled before one of them is launched."""
+        found = {}
+        for name, source in kernels.items():
+            key = (prelude, source)
+            if key not in self.functions:
+                self.functions[key] = Function(self, prelude, name, source)
+                self._waiting.append(self.functions[key])
+            found[name] = self.functions[key]
+        return found
 
-    def _build(self, prelude: str, kernels: Mapping[str, str]) -> ctypes.CDLL:
-        base = self._folder / f"module{len(self._libraries)}"
+    def build(self, function: Function) -> None:
+        """Compile all that wait, on all processors; where that fails, this one alone."""
+        waiting, self._waiting = self._waiting, []
+        groups: dict[str, list[Function]] = {}
+        for one in waiting:
+            groups.setdefault(one.prelude, []).append(one)
+        for prelude in groups:
+            self._header(prelude)
+        parts = [
+            functions[start : start + _TOGETHER]
+            for functions in groups.values()
+            for start in range(0, len(functions), _TOGETHER)
+        ]
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            for _ in pool.map(self._build_unless_wrong, parts):
+                pass
+        if function.native is None:
+            self._build([function])
+
+    def _build_unless_wrong(self, functions: Sequence[Function]) -> None:
+        with suppress(CompileError):
+            self._build(functions)
+
+    def _build(self, functions: Sequence[Function]) -> None:
+        base = self._folder / f"module{next(self._numbers)}"
         entries = (
-            f'extern "C" int launch_{name}(const unsigned* d, const uint64_t* words, int back)\n'
-            f"{{ return emulator::launch({name}, d, words, back); }}\n"
-            for name in kernels
+            f'extern "C" int launch_{f.name}(const unsigned* d, const uint64_t* words, int back)\n'
+            f"{{ return emulator::launch({f.name}, d, words, back); }}\n"
+            for f in functions
         )
         source, target = base.with_suffix(".cpp"), base.with_suffix(".so")
-        start = f'#include "{self._header(prelude)}"\n'
-        source.write_text(start + "\n".join([*kernels.values(), *entries]))
+        start = f'#include "{self._headers[functions[0].prelude]}"\n'
+        source.write_text(start + "\n".join([*(f.source for f in functions), *entries]))
         _compile("-shared", "-o", target, source)
         library = ctypes.CDLL(str(target))
-        self._libraries.append(library)
-        return library
+        for function in functions:
+            function.native = library[f"launch_{function.name}"]
+            function.native.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int)
 
-    def _header(self, prelude: str) -> Path:
+    def _header(self, prelude: str) -> None:
         """The emulator and a prelude, compiled in advance."""
         if prelude not in self._headers:
             path = self._folder / f"prelude{len(self._headers)}.h"
             path.write_text(f'#include "{HEADER}"\n{prelude}')
             _compile("-x", "c++-header", "-o", f"{path}.gch", path)
             self._headers[prelude] = path
-        return self._headers[prelude]
+
+
+_TOGETHER = 32  # kernels that one run of g++ compiles
+
+
+class CompileError(Exception):
+    """What g++ has to say, and the source."""
 
 
 def _compile(*arguments: object) -> None:
-    assert COMPILER is not None
+    if COMPILER is None:
+        raise CompileError("g++ is not there")
     command = [COMPILER, "-std=c++17", "-O1", "-fwrapv", "-fPIC", *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, f"{done.stderr[:4000]}\n{Path(command[-1]).read_text()}"
+    if done.returncode:
+        raise CompileError(f"{done.stderr[:4000]}\n{Path(command[-1]).read_text()}")
 
 
 @lru_cache(maxsize=1)
 def shared_compiler() -> Compiler:
-    """The session's compiler: equal kernels of different tests are compiled once."""
+    """The session's compiler."""
     return Compiler()
