@@ -32,6 +32,7 @@ class CupyBackend:
     name = "cupy"
     priority = 20
     takes_gaps = False
+    lowerings = LOWERINGS
 
     def __init__(self, threads: int | None = None, device: Device | None = None) -> None:
         self.threads = 1 if threads is None else threads
@@ -56,7 +57,7 @@ class CupyBackend:
         """The algorithms for an op on inputs of these specs."""
         if isinstance(op, Constant):
             return (Algorithm("constant"),)
-        lowering = LOWERINGS.get(type(op))
+        lowering = self.lowerings.get(type(op))
         if lowering is None:
             return Refused(f"no kernel for {op.name}")
         return lowering.candidates(op, inputs, Context(self.device.info))
@@ -70,7 +71,7 @@ class CupyBackend:
 
     def build(self, program: Program, store: DeviceStore) -> CupyRunner:
         """Bind a program to an arena of its own and to the store's variables."""
-        return CupyRunner(program, store, LOWERINGS, self.device, self.device_lock)
+        return CupyRunner(program, store, self.lowerings, self.device, self.device_lock)
 
 
 @lru_cache(maxsize=1)

@@ -9,6 +9,11 @@
 #define NAN (__int_as_float(0x7fffffff))
 #endif
 
+// Shared memory whose size is that of the launch: DYNAMIC_SHARED(bytes); begins a kernel's body.
+#ifndef DYNAMIC_SHARED
+#define DYNAMIC_SHARED(name) extern __shared__ __align__(16) unsigned char name[]
+#endif
+
 // ---- 16-bit floats: two bytes in memory, float to compute with
 
 struct half_t { unsigned short bits; };

@@ -337,7 +337,7 @@ inline unsigned short double_to_half_bits(double x)
     if (size >= 65520.0) return sign | 0x7c00;
     int exponent = 0;
     std::frexp(size, &exponent);
-    const int last = exponent < -13 ? -24 : exponent - 11;  // the place of the last bit
+    const int last = size < 0x1p-14 ? -24 : exponent - 11;  // the place of the last bit
     const double units = std::rint(std::ldexp(size, -last));
     // A normal number's leading bit carries into the exponent's field, and so does rounding up.
     return sign | (unsigned short)((last + 24) * 1024 + (int)units);
