@@ -227,13 +227,17 @@ class CupyRunner:
             words = [self._words.address, self._words.address + _WORD * (1 + (step or 0))]
         else:
             words = [self._words.address] if guarded else []
+        size_type: Callable[[int], np.generic]
         size_type = np.int32 if call.code.index == "int" else np.int64
         launch = Launch(
             function=self._functions[call.code.name(guarded)],
             grid=_three(call.grid),
             block=_three(call.block or call.code.threads),
             shared_bytes=call.shared_bytes,
-            arguments=(*map(np.uint64, (*words, *addresses)), *map(size_type, call.sizes)),
+            arguments=(
+                *(np.uint64(address) for address in (*words, *addresses)),
+                *(size_type(size) for size in call.sizes),
+            ),
         )
         return partial(self._device.launch, launch)
 

@@ -19,7 +19,7 @@ from minigraph.ops import activation, elementary, elementwise
 from minigraph.ops.fused import Body, Instruction
 
 Expression = Callable[[Any, DType, Sequence[str]], str]
-"""(op, dtype of the first operand that is no condition, operands) to an expression."""
+"""(op, dtype of the last operand, operands) to an expression."""
 
 
 def statements(body: Body, dtypes: Sequence[DType], operands: Sequence[str]) -> list[str]:
@@ -71,7 +71,7 @@ def result_dtype(op: Any, dtypes: Sequence[DType]) -> DType:
 
 def expression_of(op: Any, dtypes: Sequence[DType], operands: Sequence[str]) -> str:
     """One op of operands of these dtypes."""
-    return EXPRESSIONS[type(op)](op, dtypes[-1] if len(dtypes) > 1 else dtypes[0], operands)
+    return EXPRESSIONS[type(op)](op, dtypes[-1], operands)
 
 
 # ---- numbers and functions by type
