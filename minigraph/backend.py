@@ -84,6 +84,11 @@ def row_major(spec: TensorSpec) -> tuple[int, ...]:
     return tuple(range(spec.ndim))
 
 
+def channels_last(spec: TensorSpec) -> tuple[int, ...]:
+    """The axis order with channels innermost for images and for weights; others row by row."""
+    return (0, 2, 3, 1) if spec.ndim == 4 else row_major(spec)
+
+
 class Memory(Enum):
     """The three kinds of memory."""
 

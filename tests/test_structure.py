@@ -22,7 +22,7 @@ HEAVY = {
 
 CORE = {
     "algorithms", "api", "autodiff", "backend", "compiler", "display", "executable", "explain",
-    "cache_folder", "host_store", "interrupts", "layouts", "tuning",
+    "cache_folder", "host_store", "interrupts", "iteration", "layouts", "places", "tuning",
     "initializers", "inputs", "ir", "layers", "lower", "memory", "ops", "optimizers", "passes",
     "profile", "receptive_field", "replay", "schedule", "schedules", "serialization", "state",
     "summary", "testing", "whole_file", "windows",
@@ -34,7 +34,7 @@ PRACTICAL = {
 LAYERS = [
     {"ir", "whole_file", "display", "cache_folder"},
     {"ops"},
-    {"initializers", "backend", "schedules", "host_store", "interrupts"},
+    {"initializers", "backend", "schedules", "host_store", "interrupts", "places", "iteration"},
     {"passes", "autodiff", "layers", "schedule", "algorithms", "memory", "lower", "optimizers",
      "state", "inputs", "receptive_field", "windows", "layouts", "tuning"},
     {"compiler"},
@@ -126,6 +126,8 @@ def test_backends_import_ir_ops_and_the_boundary_alone(name):
                 "cache_folder",
                 "host_store",
                 "interrupts",
+                "iteration",
+                "places",
             )
             assert part(imported) in allowed, f"{name}: {imported}"
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from minigraph.backend import Algorithm, Program, Refused, Supported
+from minigraph.backend import Algorithm, Program, Refused, Supported, channels_last
 from minigraph.backends.llvm import target as targets
 from minigraph.backends.llvm.call import Context
 from minigraph.backends.llvm.kernels.fused import can_fuse
 from minigraph.backends.llvm.kernels.table import ANCHORS, LOWERINGS
 from minigraph.backends.llvm.language.code import version
 from minigraph.backends.llvm.library import Library
-from minigraph.backends.llvm.memory_order import axis_order
 from minigraph.backends.llvm.object_cache import ObjectCache
 from minigraph.backends.llvm.runner import LlvmRunner
 from minigraph.backends.llvm.workers import usable_cpus
@@ -50,7 +49,7 @@ class LlvmBackend:
 
     def axis_order(self, spec: TensorSpec) -> tuple[int, ...]:
         """Channels innermost for images and for weights; other values row by row."""
-        return axis_order(spec)
+        return channels_last(spec)
 
     def candidates(self, op: Op, inputs: tuple[TensorSpec, ...]) -> tuple[Algorithm, ...] | Refused:
         """The algorithms for an op on inputs of these specs."""

@@ -3,43 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from minigraph.backend import Algorithm, Memory, Refused, Slot, Strides, aligned
+from minigraph.backend import Algorithm, Refused, Slot
 from minigraph.backends.llvm.language.code import KernelCode
 from minigraph.backends.llvm.target import Target
-from minigraph.ir.spec import DType, TensorSpec
-
-
-@dataclass(frozen=True, slots=True)
-class External:
-    """An array that the caller brings: an input, or room for an output, row by row in memory."""
-
-    name: str
-    is_output: bool
-    spec: TensorSpec
-    strides: Strides
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Table:
-    """Numbers that a kernel reads and that shapes determine: made once, kept by the runner."""
-
-    array: np.ndarray
-
-    @property
-    def spec(self) -> TensorSpec:
-        return TensorSpec(self.array.shape, DType.of(self.array.dtype))
-
-    @property
-    def strides(self) -> Strides:
-        return tuple(step // self.array.itemsize for step in self.array.strides)
-
-
-Place = Slot | External | Table
+from minigraph.ir.spec import TensorSpec
+from minigraph.places import Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,34 +96,3 @@ def simple(
         return (Algorithm(name, size, op.cost(*inputs).bytes / 1e10, overwrites=overwrites),)
 
     return Lowering(candidates, calls)
-
-
-def part(slot: Slot, offset: int, shape: Sequence[int], dtype: DType, strides: Strides) -> Slot:
-    """A tensor within a slot's bytes, ``offset`` bytes from its start."""
-    spec = TensorSpec(tuple(shape), dtype)
-    return replace(slot, spec=spec, offset=slot.offset + offset, strides=strides)
-
-
-def carve(workspace: Slot | None, *sizes: tuple[DType, int]) -> list[Slot]:
-    """Vectors of (dtype, elements) one after the other in a workspace, 64-byte aligned."""
-    assert workspace is not None and workspace.memory is not Memory.STATE
-    parts, offset = [], 0
-    for dtype, count in sizes:
-        parts.append(part(workspace, offset, (count,), dtype, (1,)))
-        offset += aligned(count * dtype.itemsize)
-    return parts
-
-
-def carved_bytes(*sizes: tuple[DType, int]) -> int:
-    """The workspace that ``carve`` needs."""
-    return sum(aligned(count * dtype.itemsize) for dtype, count in sizes)
-
-
-def byte_range(slot: Slot) -> tuple[int, int]:
-    """Where a tensor's bytes start, and end, in its arena; strides may be negative."""
-    if slot.spec.size == 0:
-        return slot.offset, slot.offset
-    reaches = [(n - 1) * s for n, s in zip(slot.spec.shape, slot.strides, strict=True)]
-    below, above = sum(r for r in reaches if r < 0), sum(r for r in reaches if r > 0)
-    itemsize = slot.spec.dtype.itemsize
-    return slot.offset + below * itemsize, slot.offset + (above + 1) * itemsize

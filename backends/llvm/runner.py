@@ -8,17 +8,26 @@ from itertools import chain
 
 import numpy as np
 
-from minigraph.backend import ALIGNMENT, Memory, Program, Slot, Step, dense_strides, row_major
-from minigraph.backends.llvm.call import Binding, Call, External, Lowering, Place, Table, byte_range
+from minigraph.backend import (
+    ALIGNMENT,
+    Memory,
+    Program,
+    Slot,
+    Step,
+    channels_last,
+    dense_strides,
+    row_major,
+)
+from minigraph.backends.llvm.call import Binding, Call, Lowering
 from minigraph.backends.llvm.kernels.copy import copy_calls
 from minigraph.backends.llvm.library import Library
-from minigraph.backends.llvm.memory_order import axis_order
 from minigraph.backends.llvm.native import ROW, THEN_STOP_IF_REFUSED, THEN_WAIT
 from minigraph.backends.llvm.workers import WORKERS
 from minigraph.host_store import HostStore, aligned_empty, as_strided_array
 from minigraph.interrupts import interrupts_delayed
 from minigraph.ir.location import describe
 from minigraph.ir.spec import TensorSpec
+from minigraph.places import External, Place, Table, byte_range
 
 _NOWHERE = np.iinfo(np.int64).max  # the refused position while nothing is refused
 
@@ -275,4 +284,4 @@ def _external(name: str, slot: Slot, is_output: bool) -> External:
 
 
 def _state_slot(name: str, spec: TensorSpec) -> Slot:
-    return Slot(Memory.STATE, spec, 0, name, dense_strides(spec, axis_order(spec)))
+    return Slot(Memory.STATE, spec, 0, name, dense_strides(spec, channels_last(spec)))

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import astuple, dataclass, fields
 from typing import Generic, TypeVar
 
-from minigraph.backends.llvm.call import Call, Place
+from minigraph.backends.llvm.call import Call
 from minigraph.backends.llvm.convolution.axis import packed_position
 from minigraph.backends.llvm.kernels.transposition import transposed
 from minigraph.backends.llvm.language.code import KernelCode
@@ -19,6 +19,7 @@ from minigraph.backends.llvm.language.types import value_type
 from minigraph.backends.llvm.language.value import Value
 from minigraph.backends.llvm.language.view import View
 from minigraph.ir.spec import DType
+from minigraph.places import Place
 
 N = TypeVar("N")  # int where a call is made, Value within the kernel
 

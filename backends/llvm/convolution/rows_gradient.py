@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 
 from minigraph.backend import Algorithm
-from minigraph.backends.llvm.call import Binding, Call, Context, carve, carved_bytes
+from minigraph.backends.llvm.call import Binding, Call, Context
 from minigraph.backends.llvm.convolution.method import Method, Problem, estimated_seconds
 from minigraph.backends.llvm.convolution.pack import computed
 from minigraph.backends.llvm.convolution.rows import FEW_CHANNELS
@@ -22,6 +22,7 @@ from minigraph.backends.llvm.convolution.tile import lanes_of
 from minigraph.backends.llvm.target import Target
 from minigraph.ir.spec import DType
 from minigraph.ops.geometry import ConvGeometry
+from minigraph.places import carve, carved_bytes
 
 _MOST_PARTS = 32
 _GRADIENT_BYTES = 64 << 10  # of a block of output rows, which stays in the second-level cache

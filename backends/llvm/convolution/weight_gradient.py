@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import astuple, dataclass, replace
 
 from minigraph.backend import Algorithm, aligned
-from minigraph.backends.llvm.call import Binding, Call, Context, carve, carved_bytes
+from minigraph.backends.llvm.call import Binding, Call, Context
 from minigraph.backends.llvm.convolution.axis import axis_sizes
 from minigraph.backends.llvm.convolution.direct import is_depthwise
 from minigraph.backends.llvm.convolution.indirection import words_of_block
@@ -30,6 +30,7 @@ from minigraph.backends.llvm.kernels.fill import fill_calls
 from minigraph.backends.llvm.target import Target
 from minigraph.ir.spec import DType
 from minigraph.ops.geometry import ConvGeometry
+from minigraph.places import carve, carved_bytes
 
 _BLOCK = 64  # pixels, whose vectors stay in the first-level cache
 _FEW_CHANNELS = 12

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from minigraph.backend import Algorithm
-from minigraph.backends.llvm.call import Binding, Call, Context, carve
+from minigraph.backends.llvm.call import Binding, Call, Context
 from minigraph.backends.llvm.convolution.method import (
     NOMINAL_THREADS,
     Problem,
@@ -50,6 +50,7 @@ from minigraph.backends.llvm.kernels.epilogue import (
 from minigraph.ir.spec import DType, TensorSpec
 from minigraph.ops.conv import Conv2dGradWeight, ConvTranspose2d
 from minigraph.ops.geometry import ConvGeometry, Padding
+from minigraph.places import carve
 
 NAMES = {"winograd-f2": 2, "winograd-f4": 4}
 """Algorithms by their outputs along each side of a tile."""

@@ -9,12 +9,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from minigraph.backends.llvm.call import Context, carved_bytes
+from minigraph.backends.llvm.call import Context
 from minigraph.backends.llvm.convolution.tile import Tile, choose_tile
 from minigraph.backends.llvm.convolution.winograd_forward import PLANE_GAP
 from minigraph.backends.llvm.convolution.winograd_gradient import Cut
 from minigraph.backends.llvm.convolution.winograd_transforms import F4, Winograd
 from minigraph.ir.spec import DType
+from minigraph.places import carved_bytes
 
 Part = tuple[DType, int]
 

@@ -10,9 +10,9 @@ import numpy as np
 from minigraph.backend import Slot
 from minigraph.backends.llvm.call import Binding, Call, Lowering, simple
 from minigraph.backends.llvm.kernels.fill import fill_calls
-from minigraph.backends.llvm.kernels.iteration import collapse
 from minigraph.backends.llvm.kernels.taps import TapSum, as_word, tap_table
 from minigraph.ir.spec import DType
+from minigraph.iteration import collapse
 from minigraph.ops.axis_map import AxisMap, AxisMapAdjoint
 from minigraph.ops.pad_modes import PadAxis
 from minigraph.ops.resize import AdaptiveMeanAxis, ResizeAxis

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from minigraph.backends.llvm.call import Call, Place
-from minigraph.backends.llvm.kernels.iteration import Space, broadcast_strides, collapse
+from minigraph.backends.llvm.call import Call
 from minigraph.backends.llvm.kernels.pointwise import pointwise_calls, single
 from minigraph.backends.llvm.kernels.transposition import Interleave, TransposedCopy
 from minigraph.backends.llvm.language.code import KernelCode
 from minigraph.ir.spec import DType
+from minigraph.iteration import Space, broadcast_strides, collapse
 from minigraph.ops.elementwise import Cast
+from minigraph.places import Place
 
 _FEW = range(2, 5)  # channels that a few shuffles mix
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from minigraph.backend import Slot
-from minigraph.backends.llvm.call import Binding, Call, Lowering, Table, byte_range, simple
+from minigraph.backends.llvm.call import Binding, Call, Lowering, simple
 from minigraph.backends.llvm.kernels.copy import copy_calls
 from minigraph.backends.llvm.language.code import KernelCode
 from minigraph.backends.llvm.language.kernel import Kernel
@@ -16,6 +16,7 @@ from minigraph.backends.llvm.language.types import value_type
 from minigraph.backends.llvm.language.value import Value
 from minigraph.ir.constant import Full
 from minigraph.ir.spec import DType
+from minigraph.places import Table, byte_range
 
 
 @dataclass(frozen=True)

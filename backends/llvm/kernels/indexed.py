@@ -13,12 +13,7 @@ from dataclasses import dataclass
 
 from minigraph.backend import Slot, Strides
 from minigraph.backends.llvm.call import Call
-from minigraph.backends.llvm.kernels.iteration import (
-    collapse,
-    decode,
-    product,
-    row_major_strides,
-)
+from minigraph.backends.llvm.kernels.iteration import decode, product
 from minigraph.backends.llvm.kernels.taps import PIECES
 from minigraph.backends.llvm.language.code import KernelCode
 from minigraph.backends.llvm.language.kernel import Kernel
@@ -26,6 +21,7 @@ from minigraph.backends.llvm.language.types import INDEX
 from minigraph.backends.llvm.language.value import Value
 from minigraph.backends.llvm.language.view import View
 from minigraph.ir.spec import DType
+from minigraph.iteration import collapse, row_major_strides
 
 _SHORT = 8  # vectors: a piece of a line has as many
 

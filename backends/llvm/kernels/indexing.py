@@ -9,16 +9,7 @@ from typing import Any
 import numpy as np
 
 from minigraph.backend import Slot, Strides
-from minigraph.backends.llvm.call import (
-    Binding,
-    Call,
-    Context,
-    Lowering,
-    Table,
-    carve,
-    part,
-    simple,
-)
+from minigraph.backends.llvm.call import Binding, Call, Context, Lowering, simple
 from minigraph.backends.llvm.kernels.copy import copy_calls
 from minigraph.backends.llvm.kernels.indexed import (
     IndexedAxis,
@@ -27,13 +18,14 @@ from minigraph.backends.llvm.kernels.indexed import (
     check_calls,
     take_calls,
 )
-from minigraph.backends.llvm.kernels.iteration import without_gaps
 from minigraph.backends.llvm.kernels.pointwise import pointwise_calls
 from minigraph.ir.errors import IllegalIndexError
 from minigraph.ir.spec import DType, TensorSpec
+from minigraph.iteration import without_gaps
 from minigraph.ops import indexing
 from minigraph.ops.elementwise import Cast, Equal
 from minigraph.ops.fused import Body, Instruction
+from minigraph.places import Table, carve, part
 
 
 def _refusal(op: Any, inputs: Sequence[Slot], position: int, value: int) -> IllegalIndexError:

@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from minigraph.backend import Strides
-from minigraph.backends.llvm.call import Place
-from minigraph.backends.llvm.kernels.iteration import collapse, decode, product, row_major_strides
+from minigraph.backends.llvm.kernels.iteration import decode, product
 from minigraph.backends.llvm.kernels.transposition import transposed
 from minigraph.backends.llvm.kernels.vectors import load_vector, offset, store_vector
 from minigraph.backends.llvm.language.kernel import Kernel
@@ -23,6 +22,8 @@ from minigraph.backends.llvm.language.value import Value
 from minigraph.backends.llvm.language.view import View
 from minigraph.backends.llvm.target import Target
 from minigraph.ir.spec import DType
+from minigraph.iteration import collapse, row_major_strides
+from minigraph.places import Place
 
 
 class Neighbours(Enum):

@@ -10,14 +10,7 @@ from typing import Any
 import numpy as np
 
 from minigraph.backend import Algorithm, Slot
-from minigraph.backends.llvm.call import (
-    Binding,
-    Call,
-    Context,
-    Lowering,
-    carve,
-    carved_bytes,
-)
+from minigraph.backends.llvm.call import Binding, Call, Context, Lowering
 from minigraph.backends.llvm.kernels.fill import fill_calls
 from minigraph.backends.llvm.kernels.lines import (
     Layout,
@@ -29,7 +22,6 @@ from minigraph.backends.llvm.kernels.lines import (
     panel_elements,
 )
 from minigraph.backends.llvm.kernels.reduction import reduction_call
-from minigraph.backends.llvm.kernels.reduction_space import Axis, reduction_space
 from minigraph.backends.llvm.kernels.softmax import (
     change_rows,
     exponentiate,
@@ -46,7 +38,9 @@ from minigraph.backends.llvm.language.value import Value
 from minigraph.backends.llvm.language.view import View
 from minigraph.ir.errors import IllegalLabelError
 from minigraph.ir.spec import DType, TensorSpec
+from minigraph.iteration import Axis, reduction_space
 from minigraph.ops import loss
+from minigraph.places import carve, carved_bytes
 
 _MOST_PARTS = 256  # that the positions of a loss are summed in: fixed, whatever the threads
 

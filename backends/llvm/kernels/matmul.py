@@ -13,7 +13,7 @@ from itertools import product
 from typing import Any
 
 from minigraph.backend import Algorithm, Refused, Slot, Strides, aligned
-from minigraph.backends.llvm.call import Binding, Call, Context, Lowering, part
+from minigraph.backends.llvm.call import Binding, Call, Context, Lowering
 from minigraph.backends.llvm.convolution.axis import axis_sizes
 from minigraph.backends.llvm.convolution.blocking import (
     Blocking,
@@ -33,9 +33,10 @@ from minigraph.backends.llvm.kernels.epilogue import (
     epilogue_places,
     epilogue_sizes,
 )
-from minigraph.backends.llvm.kernels.iteration import broadcast_strides, row_major_strides
 from minigraph.ir.spec import DType, TensorSpec
+from minigraph.iteration import broadcast_strides, row_major_strides
 from minigraph.ops.matmul import MatMul
+from minigraph.places import part
 
 _PAGE = 4096  # bytes: rows that far apart fall into the same sets of the first-level cache
 

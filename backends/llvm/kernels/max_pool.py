@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from minigraph.backend import Slot
-from minigraph.backends.llvm.call import Call, Place
+from minigraph.backends.llvm.call import Call
 from minigraph.backends.llvm.kernels.shape import border_calls
 from minigraph.backends.llvm.kernels.taps import Taps, pieces_of, tables, tap_table
 from minigraph.backends.llvm.kernels.windows import by_window, meetings
@@ -18,6 +18,7 @@ from minigraph.backends.llvm.language.view import View
 from minigraph.ir.spec import DType
 from minigraph.ops.geometry import Pair, effective_kernel
 from minigraph.ops.pool import Window
+from minigraph.places import Place
 
 _MOST_UNROLLED = 16  # elements of a window
 

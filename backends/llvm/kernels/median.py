@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from minigraph.backend import aligned
-from minigraph.backends.llvm.call import Binding, Call, Context, Lowering, Place, Table, simple
+from minigraph.backends.llvm.call import Binding, Call, Context, Lowering, simple
 from minigraph.backends.llvm.kernels.max_pool import result_views
 from minigraph.backends.llvm.kernels.taps import pieces_of
 from minigraph.backends.llvm.language.code import KernelCode
@@ -24,6 +24,7 @@ from minigraph.backends.llvm.target import Target
 from minigraph.ir.spec import DType, TensorSpec
 from minigraph.ops.geometry import Pair
 from minigraph.ops.median import MedianPool2d
+from minigraph.places import Place, Table
 
 _MOST_UNROLLED = 25  # elements of a window
 

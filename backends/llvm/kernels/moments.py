@@ -12,36 +12,23 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-from minigraph.backend import Slot, Strides, dense_strides
-from minigraph.backends.llvm.call import (
-    Binding,
-    Call,
-    Context,
-    Lowering,
-    carve,
-    carved_bytes,
-    simple,
-)
+from minigraph.backend import Slot, Strides, channels_last, dense_strides
+from minigraph.backends.llvm.call import Binding, Call, Context, Lowering, simple
 from minigraph.backends.llvm.kernels.reduction import (
     partial_results,
     reduction_call,
 )
-from minigraph.backends.llvm.kernels.reduction_space import (
-    Axis,
-    ReductionSpace,
-    axes_of,
-    chunks,
-    reduction_space,
-)
+from minigraph.backends.llvm.kernels.reduction_space import chunks
 from minigraph.backends.llvm.kernels.statistics import DifferenceSums, Sum, reference_point
 from minigraph.backends.llvm.language.code import KernelCode
 from minigraph.backends.llvm.language.kernel import Kernel
 from minigraph.backends.llvm.language.types import FLOAT64, value_type
 from minigraph.backends.llvm.language.value import Value
-from minigraph.backends.llvm.memory_order import axis_order
 from minigraph.backends.llvm.target import Target
 from minigraph.ir.spec import DType, TensorSpec
+from minigraph.iteration import Axis, ReductionSpace, axes_of, reduction_space
 from minigraph.ops.norm import ChannelMoments, GroupMoments
+from minigraph.places import carve, carved_bytes
 
 
 @dataclass(frozen=True)
@@ -212,7 +199,7 @@ def _workspace(by_image: bool, inputs: tuple[TensorSpec, ...], context: Context)
     (x,) = inputs
     if x.size == 0:
         return 0
-    plan = _plan(x.shape, dense_strides(x, axis_order(x)), by_image, x.dtype, context.target)
+    plan = _plan(x.shape, dense_strides(x, channels_last(x)), by_image, x.dtype, context.target)
     return carved_bytes(*_bytes(plan))
 
 

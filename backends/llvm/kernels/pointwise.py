@@ -10,16 +10,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from minigraph.backends.llvm.call import Binding, Call, Place
+from minigraph.backends.llvm.call import Binding, Call
 from minigraph.backends.llvm.kernels.instructions import evaluate
-from minigraph.backends.llvm.kernels.iteration import broadcast_strides, collapse, decode, product
+from minigraph.backends.llvm.kernels.iteration import decode, product
 from minigraph.backends.llvm.kernels.vectors import load_vector, store_vector
 from minigraph.backends.llvm.language.code import KernelCode
 from minigraph.backends.llvm.language.kernel import Kernel
 from minigraph.backends.llvm.language.value import Value
 from minigraph.backends.llvm.language.view import View
 from minigraph.ir.spec import DType
+from minigraph.iteration import broadcast_strides, collapse
 from minigraph.ops.fused import Body, Instruction
+from minigraph.places import Place
 
 REPEATED, ADJACENT, STRIDED = "0", "1", "s"
 """How an operand moves along an axis: not at all, to the next element, by an argument's stride."""

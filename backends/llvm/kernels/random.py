@@ -17,12 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from minigraph.backends.llvm.call import Binding, Call, Lowering, simple
-from minigraph.backends.llvm.kernels.iteration import (
-    collapse,
-    decode,
-    product,
-    row_major_strides,
-)
+from minigraph.backends.llvm.kernels.iteration import decode, product
 from minigraph.backends.llvm.kernels.vectors import load_vector, offset, store_vector
 from minigraph.backends.llvm.language.code import KernelCode
 from minigraph.backends.llvm.language.kernel import Kernel
@@ -30,6 +25,7 @@ from minigraph.backends.llvm.language.types import UINT64
 from minigraph.backends.llvm.language.value import Value
 from minigraph.backends.llvm.language.view import View
 from minigraph.ir.spec import DType
+from minigraph.iteration import collapse, row_major_strides
 from minigraph.ops.random import Dropout
 
 _M0, _M1 = 0xD2511F53, 0xCD9E8D57

@@ -7,32 +7,18 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from minigraph.backend import dense_strides
-from minigraph.backends.llvm.call import Binding, Call, Context, Lowering, Place, simple
+from minigraph.backend import channels_last, dense_strides
+from minigraph.backends.llvm.call import Binding, Call, Context, Lowering, simple
 from minigraph.backends.llvm.kernels.fill import fill_calls
 from minigraph.backends.llvm.kernels.reduction import partial_results, reduction_calls
-from minigraph.backends.llvm.kernels.reduction_space import Axis, axes_of, reduction_space
 from minigraph.backends.llvm.kernels.scan import statistic_call
 from minigraph.backends.llvm.kernels.statistics import Extreme, Mean, Statistic, Sum
-from minigraph.backends.llvm.memory_order import axis_order
 from minigraph.ir.spec import TensorSpec
+from minigraph.iteration import Axis, axes_of, reduced_axes, reduction_space
 from minigraph.ops import broadcast, reduce
 
 _SHORT, _MANY = 64, 512
 """Elements of a line, and results, where vectors are better used across lines than along them."""
-
-
-def reduced_axes(source: Place, axes: tuple[int, ...] | None, target: Place) -> list[Axis]:
-    """The source's axes, those that are kept with their strides in the target."""
-    ndim = source.spec.ndim
-    reduced = broadcast.normalise_axes(axes, ndim)
-    strides = iter(target.strides)
-    keepdims = target.spec.ndim == ndim
-    found: list[int | None] = []
-    for axis in range(ndim):
-        stride = next(strides) if keepdims or axis not in reduced else None
-        found.append(None if axis in reduced else stride)
-    return axes_of(source.spec.shape, source.strides, found)
 
 
 def _calls(binding: Binding, statistic: Statistic, of_nothing: float) -> list[Call]:
@@ -64,7 +50,7 @@ def _workspace(
         return 0
     reduced = broadcast.normalise_axes(op.axes, x.ndim)
     kept = [None if axis in reduced else 0 for axis in range(x.ndim)]
-    space = reduction_space(axes_of(x.shape, dense_strides(x, axis_order(x)), kept))
+    space = reduction_space(axes_of(x.shape, dense_strides(x, channels_last(x)), kept))
     _, _, size = partial_results(space, x.dtype, context.target)
     return size * statistic.accumulates(x.dtype).itemsize
 

@@ -12,15 +12,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from minigraph.backend import Slot
-from minigraph.backends.llvm.call import Call, Place, part
+from minigraph.backends.llvm.call import Call
 from minigraph.backends.llvm.kernels.iteration import decode, product
-from minigraph.backends.llvm.kernels.reduction_space import (
-    Axis,
-    ReductionSpace,
-    chunks,
-    fold,
-    reduction_space,
-)
+from minigraph.backends.llvm.kernels.reduction_space import chunks, fold
 from minigraph.backends.llvm.kernels.statistics import (
     Mean,
     Statistic,
@@ -36,6 +30,8 @@ from minigraph.backends.llvm.language.value import Value
 from minigraph.backends.llvm.language.view import View
 from minigraph.backends.llvm.target import Target
 from minigraph.ir.spec import DType
+from minigraph.iteration import Axis, ReductionSpace, reduction_space
+from minigraph.places import Place, part
 
 _ACCUMULATED = 4  # vectors that are accumulated side by side: additions wait for each other
 

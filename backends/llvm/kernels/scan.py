@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from minigraph.backend import Strides
-from minigraph.backends.llvm.call import Binding, Call, Context, Lowering, Place, simple
+from minigraph.backends.llvm.call import Binding, Call, Context, Lowering, simple
 from minigraph.backends.llvm.kernels.lines import (
     Layout,
     Tile,
@@ -17,7 +17,6 @@ from minigraph.backends.llvm.kernels.lines import (
     line_space,
     panel_elements,
 )
-from minigraph.backends.llvm.kernels.shape import along
 from minigraph.backends.llvm.kernels.softmax import panel_bytes, thread_panel
 from minigraph.backends.llvm.kernels.statistics import Statistic, accumulator_type
 from minigraph.backends.llvm.language.code import KernelCode
@@ -28,6 +27,7 @@ from minigraph.backends.llvm.language.view import View
 from minigraph.ir.spec import DType, TensorSpec
 from minigraph.ops import reduce
 from minigraph.ops.local_response import ChannelWindowSum
+from minigraph.places import Place, along
 
 
 class _Step(Protocol):

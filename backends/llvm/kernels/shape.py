@@ -8,71 +8,15 @@ from itertools import accumulate
 from typing import Any
 
 from minigraph.backend import Slot
-from minigraph.backends.llvm.call import (
-    Binding,
-    Call,
-    Context,
-    Lowering,
-    part,
-    simple,
-)
+from minigraph.backends.llvm.call import Binding, Call, Context, Lowering, simple
 from minigraph.backends.llvm.kernels.copy import copy_calls
 from minigraph.backends.llvm.kernels.fill import fill_calls
-from minigraph.backends.llvm.kernels.iteration import row_major_strides
 from minigraph.ir.spec import TensorSpec
+from minigraph.iteration import row_major_strides
 from minigraph.ops import broadcast, shape
-
-# ---- parts of tensors
-
-
-def region(slot: Slot, ranges: Sequence[range]) -> Slot:
-    """The elements at these positions of each axis; steps may be negative."""
-    offset = sum(r.start * s for r, s in zip(ranges, slot.strides, strict=True) if len(r))
-    return part(
-        slot,
-        offset * slot.spec.dtype.itemsize,
-        [len(r) for r in ranges],
-        slot.spec.dtype,
-        tuple(r.step * s for r, s in zip(ranges, slot.strides, strict=True)),
-    )
-
-
-def along(slot: Slot, axis: int, positions: range) -> Slot:
-    """The elements at these positions of one axis."""
-    return region(
-        slot, [positions if a == axis else range(n) for a, n in enumerate(slot.spec.shape)]
-    )
-
+from minigraph.places import along, common_axes, part, region, split_axes
 
 # ---- other shapes
-
-
-def common_axes(first: Sequence[int], second: Sequence[int]) -> tuple[int, ...] | None:
-    """Sizes of axes that make up the axes of both shapes, or None: (4,6) and (6,4) have none."""
-    sizes: list[int] = []
-    left, right = ([n for n in each if n != 1] for each in (first, second))
-    while left and right:
-        size = min(left[-1], right[-1])
-        if max(left[-1], right[-1]) % size:
-            return None
-        sizes.insert(0, size)
-        for rest in (left, right):
-            rest[-1] //= size
-            if rest[-1] == 1:
-                rest.pop()
-    return tuple(sizes)
-
-
-def split_axes(slot: Slot, sizes: Sequence[int]) -> Slot:
-    """A tensor with its axes cut into these."""
-    strides: list[int] = []
-    axes = [(n, s) for n, s in zip(slot.spec.shape, slot.strides, strict=True) if n != 1]
-    for size in reversed(sizes):
-        whole, stride = axes.pop()
-        strides.insert(0, stride)
-        if whole != size:
-            axes.append((whole // size, stride * size))
-    return part(slot, 0, sizes, slot.spec.dtype, tuple(strides))
 
 
 def _reshape_workspace(op: Any, inputs: tuple[TensorSpec, ...], context: Context) -> int:

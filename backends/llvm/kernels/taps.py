@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from minigraph.backend import Slot
-from minigraph.backends.llvm.call import Call, Place, Table
+from minigraph.backends.llvm.call import Call
 from minigraph.backends.llvm.kernels.iteration import decode, product
 from minigraph.backends.llvm.language.code import KernelCode
 from minigraph.backends.llvm.language.kernel import Kernel
@@ -24,6 +24,7 @@ from minigraph.backends.llvm.language.types import FLOAT64, value_type
 from minigraph.backends.llvm.language.value import Value
 from minigraph.backends.llvm.language.view import View
 from minigraph.ir.spec import DType
+from minigraph.places import Place, Table
 
 PIECES = 16  # parts of the first mapped axis, for threads to share
 

@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from minigraph.backend import Slot
-from minigraph.backends.llvm.call import Binding, Call, Lowering, part, simple
+from minigraph.backends.llvm.call import Binding, Call, Lowering, simple
 from minigraph.backends.llvm.kernels.copy import copy_calls
-from minigraph.backends.llvm.kernels.shape import along, border_calls, region
+from minigraph.backends.llvm.kernels.shape import border_calls
 from minigraph.backends.llvm.kernels.taps import plane_sum_calls
 from minigraph.backends.llvm.kernels.windows import Meeting, by_element, meetings
 from minigraph.ir.spec import TensorSpec
 from minigraph.ops import unfold
+from minigraph.places import along, part, region
 
 
 def _by_place(columns: Slot, channels: int, kernel: int, windows: tuple[int, ...]) -> Slot:

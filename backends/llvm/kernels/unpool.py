@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from minigraph.backend import Slot
-from minigraph.backends.llvm.call import Binding, Call, Context, Lowering, carve, part, simple
+from minigraph.backends.llvm.call import Binding, Call, Context, Lowering, simple
 from minigraph.backends.llvm.kernels.copy import copy_calls
 from minigraph.backends.llvm.kernels.fill import fill_calls
 from minigraph.backends.llvm.kernels.indexed import (
@@ -17,11 +17,12 @@ from minigraph.backends.llvm.kernels.indexed import (
     check_calls,
     take_calls,
 )
-from minigraph.backends.llvm.kernels.iteration import without_gaps
 from minigraph.backends.llvm.kernels.max_pool import max_pool_calls
 from minigraph.ir.errors import InputError
 from minigraph.ir.spec import DType, TensorSpec
+from minigraph.iteration import without_gaps
 from minigraph.ops import unpool
+from minigraph.places import carve, part
 
 
 def _pool(binding: Binding) -> list[Call]:

@@ -9,12 +9,13 @@ import numpy as np
 
 from minigraph.backend import Memory, Slot, Strides, dense_strides
 from minigraph.backends.llvm.backend import LlvmBackend
-from minigraph.backends.llvm.call import Binding, Call, Table
+from minigraph.backends.llvm.call import Binding, Call
 from minigraph.backends.llvm.kernels.table import LOWERINGS
 from minigraph.backends.llvm.target import named
 from minigraph.backends.llvm.workers import WORKERS
 from minigraph.host_store import aligned_empty, as_strided_array
 from minigraph.ir.spec import DType, TensorSpec
+from minigraph.places import Table
 
 UNTOUCHED = 0xA5  # every byte of memory that no tensor has
 

@@ -10,11 +10,10 @@ import pytest
 
 pytest.importorskip("llvmlite")
 
-from minigraph.backend import Memory, Slot, aligned, dense_strides
+from minigraph.backend import Memory, Slot, aligned, channels_last, dense_strides
 from minigraph.backends.llvm.backend import LOWERINGS
-from minigraph.backends.llvm.call import Binding, Context, External
+from minigraph.backends.llvm.call import Binding, Context
 from minigraph.backends.llvm.library import Library
-from minigraph.backends.llvm.memory_order import axis_order
 from minigraph.backends.llvm.native import ROW, THEN_WAIT
 from minigraph.backends.llvm.object_cache import ObjectCache
 from minigraph.backends.llvm.target import host, named
@@ -26,6 +25,7 @@ from minigraph.ops.conv import Conv2d, Conv2dGradWeight, ConvTranspose2d
 from minigraph.ops.elementwise import Add, Relu, ReluGrad
 from minigraph.ops.fused import Body, Fused, Instruction
 from minigraph.ops.matmul import MatMul
+from minigraph.places import External
 
 torch = pytest.importorskip("torch")
 
@@ -74,10 +74,10 @@ class Step:
 
     def _slot(self, spec: TensorSpec, gap: int) -> Slot:
         """Room for a tensor; pixels of images lie ``gap`` further apart than they need."""
-        strides = dense_strides(spec, axis_order(spec))
+        strides = dense_strides(spec, channels_last(spec))
         if gap and spec.ndim == 4:
             wide = spec.with_shape((spec.shape[0], spec.shape[1] + gap, *spec.shape[2:]))
-            strides = dense_strides(wide, axis_order(wide))
+            strides = dense_strides(wide, channels_last(wide))
         slot = Slot(Memory.WORK, spec, self._size, "", strides)
         reach = sum((n - 1) * step for n, step in zip(spec.shape, strides, strict=True)) + 1
         self._size += aligned(reach * spec.dtype.itemsize) + 64

@@ -1,0 +1,84 @@
+"""What the compiler asks the CuPy backend: its kernels by op, its store, its runner."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from functools import lru_cache
+from pathlib import Path
+
+from minigraph.backend import Algorithm, Program, Refused, Supported, channels_last
+from minigraph.backends.cupy import cuda_device
+from minigraph.backends.cupy.call import Context
+from minigraph.backends.cupy.device import Device
+from minigraph.backends.cupy.kernels.fused import can_fuse
+from minigraph.backends.cupy.kernels.table import ANCHORS, LOWERINGS
+from minigraph.backends.cupy.runner import CupyRunner
+from minigraph.backends.cupy.store import DeviceStore
+from minigraph.ir.constant import Constant
+from minigraph.ir.op import Op
+from minigraph.ir.spec import TensorSpec
+from minigraph.ops.fused import Body
+
+
+class CupyBackend:
+    """One CUDA graph for a whole call, on one NVIDIA GPU.
+
+    ``device`` is the GPU of this process by default (``CUDA_VISIBLE_DEVICES`` picks it); anything
+    with the methods of ``device.Device`` will do. ``threads`` says nothing here: kernels have a
+    number of threads that follows from shapes.
+    """
+
+    name = "cupy"
+    priority = 20
+    takes_gaps = False
+    lowerings = LOWERINGS
+
+    def __init__(self, threads: int | None = None, device: Device | None = None) -> None:
+        self.threads = 1 if threads is None else threads
+        self.device = cuda_device.CudaDevice() if device is None else device
+        self.device_lock = threading.Lock()  # the device has one stream, whoever uses it
+
+    @classmethod
+    def available(cls) -> Supported | Refused:
+        """Where CuPy can be imported, and finds a GPU whose driver is new enough for it."""
+        return cuda_device.available()
+
+    @property
+    def fingerprint(self) -> str:
+        """This backend's sources, and the device."""
+        return f"{version()} {self.device.info}"
+
+    def axis_order(self, spec: TensorSpec) -> tuple[int, ...]:
+        """Channels innermost for images and for weights; other values row by row."""
+        return channels_last(spec)
+
+    def candidates(self, op: Op, inputs: tuple[TensorSpec, ...]) -> tuple[Algorithm, ...] | Refused:
+        """The algorithms for an op on inputs of these specs."""
+        if isinstance(op, Constant):
+            return (Algorithm("constant"),)
+        lowering = self.lowerings.get(type(op))
+        if lowering is None:
+            return Refused(f"no kernel for {op.name}")
+        return lowering.candidates(op, inputs, Context(self.device.info))
+
+    def can_fuse(self, body: Body, inputs: tuple[TensorSpec, ...]) -> Supported | Refused:
+        """Elementwise bodies, and anchors with what one kernel can do to their results."""
+        return can_fuse(body, inputs, ANCHORS)
+
+    def new_store(self) -> DeviceStore:
+        return DeviceStore(self.device, self.device_lock)
+
+    def build(self, program: Program, store: DeviceStore) -> CupyRunner:
+        """Bind a program to an arena of its own and to the store's variables."""
+        return CupyRunner(program, store, self.lowerings, self.device, self.device_lock)
+
+
+@lru_cache(maxsize=1)
+def version() -> str:
+    """A hash of this backend's sources."""
+    digest = hashlib.sha256()
+    folder = Path(__file__).parent
+    for path in sorted([*folder.rglob("*.py"), *folder.rglob("*.cuh")]):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()

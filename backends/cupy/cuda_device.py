@@ -1,0 +1,170 @@
+"""An NVIDIA GPU through CuPy. CuPy is imported when the first device is made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from minigraph.backend import Refused, Supported
+from minigraph.backends.cupy.device import DeviceInfo, Launch
+from minigraph.ir.errors import MemoryLimitError
+
+_OPTIONS = ("--std=c++17",)
+_INSTALL = 'pip install "minigraph[cuda12]", or cuda13 for drivers of CUDA 13'
+_PLAIN_SHARED_BYTES = 48 << 10  # a kernel that wants more dynamic shared memory has to say so
+
+
+def available() -> Supported | Refused:
+    """Whether there is a GPU that CuPy can use. Never raises."""
+    try:
+        import cupy
+    except Exception as error:  # a broken installation too
+        return Refused(f"CuPy cannot be imported ({error}): {_INSTALL}")
+    runtime = cupy.cuda.runtime
+    try:
+        driver, wanted = runtime.driverGetVersion(), runtime.runtimeGetVersion()
+        if driver == 0:
+            return Refused("no NVIDIA driver is installed")
+        if driver // 1000 < wanted // 1000:
+            return Refused(
+                f"the NVIDIA driver is for CUDA {_version(driver)}, this CuPy for "
+                f"{_version(wanted)}: update the driver, or install the other CuPy ({_INSTALL})"
+            )
+        if runtime.getDeviceCount() == 0:
+            return Refused("no GPU is visible (CUDA_VISIBLE_DEVICES may hide them)")
+    except Exception as error:  # whatever the driver finds wrong
+        return Refused(f"CUDA does not start: {error}")
+    return Supported()
+
+
+def _version(number: int) -> str:
+    return f"{number // 1000}.{number % 1000 // 10}"
+
+
+class CudaMemory:
+    """Bytes of ``cudaMalloc``; CuPy frees them with this object."""
+
+    def __init__(self, memory: Any, nbytes: int) -> None:
+        self._memory = memory
+        self.address = int(memory.ptr)
+        self.nbytes = nbytes
+
+
+class CudaDevice:
+    """The methods of ``device.Device`` on the first visible GPU and a stream of its own.
+
+    The stream does not wait for the default stream. Memory is taken from the driver and not from
+    CuPy's pool: an arena is taken once, and must not grow unseen while a stream is captured.
+    """
+
+    def __init__(self) -> None:
+        import cupy
+
+        self._cupy = cupy
+        self._runtime = cupy.cuda.runtime
+        self._device = cupy.cuda.Device(0)
+        with self._device:
+            self._stream = cupy.cuda.Stream(non_blocking=True)
+            properties = self._runtime.getDeviceProperties(self._device.id)
+        self.info = DeviceInfo(
+            name=properties["name"].decode(),
+            capability=(properties["major"], properties["minor"]),
+            multiprocessors=properties["multiProcessorCount"],
+            total_bytes=properties["totalGlobalMem"],
+        )
+
+    # ---- memory and code
+
+    def free_bytes(self) -> int:
+        with self._device:
+            return int(self._runtime.memGetInfo()[0])
+
+    def allocate(self, nbytes: int) -> CudaMemory:
+        with self._device:
+            try:
+                return CudaMemory(self._cupy.cuda.Memory(max(nbytes, 1)), nbytes)
+            except self._runtime.CUDARuntimeError as error:
+                if error.status != self._runtime.errorMemoryAllocation:
+                    raise
+        raise MemoryLimitError(
+            f"Expected {nbytes:,} bytes of memory on {self.info.name}, got {self.free_bytes():,} "
+            f"free: a smaller batch, or memory_limit=, takes less"
+        )
+
+    def host_array(self, nbytes: int) -> np.ndarray:
+        if nbytes == 0:
+            return np.empty(0, np.uint8)
+        return np.frombuffer(self._cupy.cuda.alloc_pinned_memory(nbytes), np.uint8, nbytes)
+
+    def compile(self, prelude: str, kernels: Mapping[str, str]) -> Mapping[str, Any]:
+        if not kernels:
+            return {}
+        code = "\n".join([prelude, *kernels.values()])
+        with self._device:
+            module = self._cupy.RawModule(code=code, options=_OPTIONS, backend="nvrtc")
+            return {name: module.get_function(name) for name in kernels}
+
+    # ---- queued on the stream
+
+    @property
+    def stream(self) -> int:
+        return int(self._stream.ptr)
+
+    def upload(self, target: int, source: np.ndarray) -> None:
+        kind = self._runtime.memcpyHostToDevice
+        self._copy(target, source.ctypes.data, source.nbytes, kind)
+
+    def download(self, target: np.ndarray, source: int) -> None:
+        kind = self._runtime.memcpyDeviceToHost
+        self._copy(target.ctypes.data, source, target.nbytes, kind)
+
+    def copy(self, target: int, source: int, nbytes: int) -> None:
+        self._copy(target, source, nbytes, self._runtime.memcpyDeviceToDevice)
+
+    def _copy(self, target: int, source: int, nbytes: int, kind: int) -> None:
+        if nbytes:
+            with self._device:
+                self._runtime.memcpyAsync(target, source, nbytes, kind, self.stream)
+
+    def launch(self, launch: Launch) -> None:
+        kernel = launch.function
+        with self._device, self._stream:
+            if launch.shared_bytes > _PLAIN_SHARED_BYTES:
+                kernel.max_dynamic_shared_size_bytes = launch.shared_bytes
+            kernel(launch.grid, launch.block, launch.arguments, shared_mem=launch.shared_bytes)
+
+    def replay(self, recording: Any) -> None:
+        with self._device:
+            recording.launch(self._stream)
+
+    # ---- around the stream
+
+    def record(self, work: Callable[[], None]) -> Any:
+        with self._device, self._stream:
+            self._stream.begin_capture()
+            try:
+                work()
+            except BaseException:
+                self._stream.end_capture()
+                raise
+            graph = self._stream.end_capture()
+            graph.upload(self._stream)
+            return graph
+
+    def synchronise(self) -> None:
+        with self._device:
+            self._stream.synchronize()
+
+    def time(self, parts: Sequence[Callable[[], None]]) -> list[float]:
+        cuda = self._cupy.cuda
+        with self._device:
+            events = [cuda.Event() for _ in range(len(parts) + 1)]
+            events[0].record(self._stream)
+            for part, event in zip(parts, events[1:], strict=True):
+                part()
+                event.record(self._stream)
+            events[-1].synchronize()
+            return [cuda.get_elapsed_time(a, b) / 1e3 for a, b in pairwise(events)]

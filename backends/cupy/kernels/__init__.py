@@ -1,0 +1,1 @@
+"""Kernels by family; ``table.py`` lists them all."""

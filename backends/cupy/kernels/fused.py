@@ -1,0 +1,54 @@
+"""Fused nodes: elementwise bodies, and anchors with an epilogue."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from minigraph.backend import Algorithm, Refused, Supported
+from minigraph.backends.cupy.call import AnyCall, Binding, Context, Lowering, memory_seconds
+from minigraph.backends.cupy.kernels.expressions import EXPRESSIONS
+from minigraph.backends.cupy.kernels.pointwise import pointwise_calls
+from minigraph.ir.spec import TensorSpec
+from minigraph.ops.fused import Body, Fused
+
+
+def fused_lowering(anchors: Mapping[type, Lowering]) -> Lowering:
+    """The lowering of ``Fused``, given those of the anchors, which read the epilogue."""
+
+    def candidates(
+        op: Fused, inputs: tuple[TensorSpec, ...], context: Context
+    ) -> tuple[Algorithm, ...] | Refused:
+        answer = can_fuse(op.body, inputs, anchors)
+        if isinstance(answer, Refused):
+            return answer
+        lowering = anchors.get(type(op.body.anchor.op))
+        if lowering is not None:
+            return lowering.candidates(op, inputs, context)
+        outputs = op.infer(*inputs)
+        overwrites = tuple(i for i, spec in enumerate(inputs) if spec in outputs)
+        return (Algorithm("cuda", 0, memory_seconds(op, inputs), overwrites=overwrites),)
+
+    def calls(binding: Binding) -> Sequence[AnyCall]:
+        lowering = anchors.get(type(binding.op.body.anchor.op))
+        if lowering is not None:
+            return lowering.calls(binding)
+        results = [slot for slot in binding.outputs if slot is not None]
+        return pointwise_calls(binding.op.body, binding.inputs, results)
+
+    return Lowering(candidates, calls)
+
+
+def can_fuse(
+    body: Body, inputs: Sequence[TensorSpec], anchors: Mapping[type, Any]
+) -> Supported | Refused:
+    """Whether one kernel can run the body."""
+    if type(body.anchor.op) in anchors:
+        return Refused("no epilogues yet")
+    for instruction in body.instructions:
+        if type(instruction.op) not in EXPRESSIONS:
+            return Refused(f"no body can have {instruction.op.name} in it")
+    specs = body.specs(*inputs)
+    if len({specs[number].shape for number in body.outputs}) != 1:
+        return Refused("the results differ in shape")
+    return Supported()

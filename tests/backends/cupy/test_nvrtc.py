@@ -1,0 +1,50 @@
+"""NVIDIA's compiler takes every kernel that the op table needs, for two generations of GPUs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import nvrtc
+import pytest
+from cupy_cases import compiled
+from emulated_device import Compiler, EmulatedDevice
+from op_table import Differentiated, compile_forward
+from test_ops import ROWS
+
+from minigraph.backends.cupy import CupyBackend
+from minigraph.backends.cupy.code import prelude
+
+pytestmark = pytest.mark.skipif(
+    nvrtc.library() is None, reason="needs the wheel nvidia-cuda-nvrtc-cu12, or -cu13's"
+)
+
+TOGETHER = 100  # kernels of one module
+
+
+@pytest.fixture(scope="module")
+def kernels() -> Mapping[str, str]:
+    """Sources by name of all that the rows' programs launch. Nothing is run."""
+    compiler = Compiler()
+    backend = CupyBackend(device=EmulatedDevice(compiler=compiler))
+    for row in ROWS:
+        for dtype in ("float32", "bfloat16") if row.half and row.floating else ("float32",):
+            compiled(lambda row=row, dtype=dtype: compile_forward(row, dtype, backend=backend))
+        if row.gradient and row.floating:
+            compiled(lambda row=row: Differentiated(row, "float32").first(backend))
+    return {function.name: function.source for function in compiler.functions.values()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
+def test_every_kernel_compiles(kernels: Mapping[str, str], architecture: str) -> None:
+    names = sorted(kernels)
+    for start in range(0, len(names), TOGETHER):
+        some = [kernels[name] for name in names[start : start + TOGETHER]]
+        error = nvrtc.compile_error("\n".join([prelude(), *some]), architecture)
+        assert not error, error[:4000]
+    print(f"{len(names)} kernels compile for {architecture}")
+
+
+def test_an_error_is_seen() -> None:
+    wrong = 'extern "C" __global__ void wrong(float* x) { x[0] = nowhere; }'
+    assert "nowhere" in nvrtc.compile_error(prelude() + wrong, "sm_90")

@@ -1,0 +1,93 @@
+"""Every row of the op table on the CuPy backend, its CUDA C run by the emulator.
+
+The default run takes every row in float32; the rest (marker ``slow``) takes the other dtypes, and
+the gradients, with the threads of each block in reverse order.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from cupy_cases import NO_KERNEL, every_row, forward, gradient, needs_compiler, or_skip
+from op_table import Differentiated, Row, feed, run
+from test_ops import assert_close, rows
+
+from minigraph.backends.cupy.kernels.table import LOWERINGS
+from minigraph.ops import ALL_OPS
+
+pytestmark = needs_compiler
+
+TO_COME = {
+    "Reshape", "Flatten", "Squeeze", "ExpandDims", "Transpose", "Concat", "Split", "Slice", "Pad",
+    "Flip", "Gather", "IndexAdd", "TakeAlongAxis", "ScatterAdd", "OneHot",
+    "ArgMax", "ArgMin", "CumSum", "Conv2d", "ConvTranspose2d", "Conv2dGradWeight",
+    "MaxPool2d", "MaxPool2dScatter", "MaxPool2dGather", "AvgPool2d", "AvgPool2dGrad",
+    "MedianPool2d", "MaxPool2dWithPositions", "MaxUnpool2d", "TakeAtPositions", "Unfold2d",
+    "Fold2d", "ResizeAxis", "AdaptiveMeanAxis", "PadAxis", "AxisMapAdjoint", "MatMul", "Softmax",
+    "LogSoftmax", "ChannelMoments", "GroupMoments", "ChannelWindowSum", "CrossEntropy",
+    "CrossEntropyGrad", "LabelWeights", "Dropout",
+}  # fmt: skip
+"""Ops whose kernels are still to be written: whoever adds a family takes its ops out."""
+
+
+def check(row: Row, got: list[np.ndarray], dtype: str, bound: float) -> None:
+    for result, reference in zip(got, row.expected(row.draw(dtype)), strict=True):
+        if reference.dtype.kind == "f":
+            assert_close(result, reference, bound)
+        else:
+            assert result.dtype == reference.dtype
+            np.testing.assert_array_equal(result, reference)
+
+
+def results(row: Row, dtype: str) -> list[np.ndarray]:
+    """Of a second call too, which replays what the first one recorded: the same bits."""
+    executable, arrays = or_skip(forward(row.name, dtype)), feed(row.draw(dtype))
+    first, second = run(executable, arrays), run(executable, arrays)
+    for one, other in zip(first.values(), second.values(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    return list(first.values())
+
+
+@pytest.fixture(scope="module", autouse=True)
+def programs(request: pytest.FixtureRequest) -> None:
+    """All programs of this file's tests, built before the first of them is run."""
+    for name in ("test_float32", "test_float64", "test_16_bit"):
+        every_row(request, forward, name)
+    every_row(request, gradient, "test_gradients_equal_those_of_numpy")
+
+
+def test_every_op_has_a_kernel_or_is_to_come() -> None:
+    missing = {op.__name__ for op in ALL_OPS if op not in LOWERINGS}
+    assert missing - NO_KERNEL == TO_COME
+
+
+@rows()
+def test_float32(row: Row) -> None:
+    bound = 0.0 if row.exact and row.floating else row.tolerance32
+    check(row, results(row, "float32"), "float32", bound)
+
+
+@pytest.mark.slow
+@rows()
+def test_float64(row: Row) -> None:
+    check(row, results(row, "float64"), "float64", 0.0 if row.exact else 2e-13)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@rows("half", "floating")
+def test_16_bit(row: Row, dtype: str) -> None:
+    step = {"float16": 2.0**-11, "bfloat16": 2.0**-8}[dtype]
+    check(row, results(row, dtype), dtype, row.half_steps * step)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@rows("gradient", "floating")
+def test_gradients_equal_those_of_numpy(row: Row, dtype: str) -> None:
+    executable, found = or_skip(gradient(row.name, dtype)), Differentiated(row, dtype)
+    expected = run(found.first(), found.arrays)
+    got = run(executable, found.arrays)
+    bound = 2e-13 if dtype == "float64" else 10 * row.tolerance32
+    for name, reference in expected.items():
+        assert_close(got[name], reference, bound)
