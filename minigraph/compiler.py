@@ -137,8 +137,9 @@ def compile_inference(
     graph = keep_outputs(graph, graph.outputs if outputs is None else outputs)
     if options.precision is None:
         return finish(graph, backend, options)
-    # In float32 batch norm can still be folded into the weights, which are rounded after it.
-    graph, reports = run_passes(graph, (*FOLDING, options.precision))
+    # Batch norm is folded into the weights in float32, and both are rounded together.
+    before = FOLDING if options.passes is None else ()
+    graph, reports = run_passes(graph, (*before, options.precision))
     return finish(graph, backend, options, reports)
 
 
