@@ -120,6 +120,7 @@ def compile_training(
     scale = options.loss_scale
     graph, reports = to_training(source), ()
     if options.precision is not None:
+        options.precision.check(source)
         graph, reports = run_passes(with_outputs(graph, names), (options.precision,))
     graph = add_gradients(graph, loss, None if scale is None else scale.tensor)
     if scale is None:
@@ -137,6 +138,7 @@ def compile_inference(
     graph = keep_outputs(graph, graph.outputs if outputs is None else outputs)
     if options.precision is None:
         return finish(graph, backend, options)
+    options.precision.check(source)
     # Batch norm is folded into the weights in float32, and both are rounded together.
     before = FOLDING if options.passes is None else ()
     graph, reports = run_passes(graph, (*before, options.precision))

@@ -140,13 +140,13 @@ def test_gradients_are_as_good_as_those_of_torch_autocast(backend, precision):
 
     exact_loss, exact = by_torch(torch.float64, False)
     torch_loss, theirs = by_torch(torch.float32, True)
-    unit = 2.0**-9 if precision == "bfloat16" else 2.0**-12
+    unit = 2.0**-8 if precision == "bfloat16" else 2.0**-11
     found = {name: ours[f"gradient({name})"].astype(np.float64) for name in parameters}
     allowed = max(relative_error(theirs, exact), unit)
     assert relative_error(found, exact) < 2 * allowed < 0.05
     assert abs(ours["loss"] - exact_loss) < 2 * max(abs(torch_loss - exact_loss), unit)
     # and it is no float32 run
-    assert relative_error(found, exact) > unit / 8
+    assert relative_error(found, exact) > unit / 16
 
 
 # ---- training

@@ -36,7 +36,7 @@ class MixedPrecision:
     (``passes/precision_table.py``). ``keep`` names nodes to leave in float32, by patterns of their
     names: ``MixedPrecision("float16", keep=["head.*"])``. Values of other dtypes are left alone.
 
-    Preserves values within the rounding of ``dtype``: 2^-9 of each result for bfloat16, 2^-11 for
+    Preserves values within the rounding of ``dtype``: 2^-8 of each result for bfloat16, 2^-11 for
     float16 (whose largest number is 65,504).
     """
 
@@ -54,9 +54,17 @@ class MixedPrecision:
         object.__setattr__(self, "keep", tuple(self.keep))
 
     def __call__(self, graph: Graph) -> Graph:
-        return eliminate_dead_nodes(
-            rewrite(graph, _Lowering(graph, DType.of(self.dtype), self.keep))
-        )
+        rule = _Lowering(graph, DType.of(self.dtype), self.keep)
+        return eliminate_dead_nodes(rewrite(graph, rule))
+
+    def check(self, model: Graph) -> None:
+        """Raise BuilderError for a pattern of ``keep`` that fits no node of the whole model."""
+        for pattern in self.keep:
+            if not any(fnmatchcase(node.name, pattern) for node in model.nodes):
+                raise BuilderError(
+                    f"Expected patterns of nodes' names in keep, such as 'head.*', got {pattern!r},"
+                    " which fits none: print(step.graph) shows the names"
+                )
 
 
 def precision_of(precision: DTypeLike | MixedPrecision) -> MixedPrecision | None:

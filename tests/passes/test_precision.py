@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import minigraph as mg
+from minigraph.compiler import FOLDING
 from minigraph.initializers import HeNormal
 from minigraph.ir.graph import Role
 from minigraph.ops import ALL_OPS, conv
@@ -13,7 +14,7 @@ from minigraph.ops.broadcast import reshape
 from minigraph.ops.elementwise import Cast
 from minigraph.ops.norm import channel_moments, normalise
 from minigraph.ops.pool import max_pool2d
-from minigraph.passes import MixedPrecision, to_inference, to_training
+from minigraph.passes import MixedPrecision, run_passes, to_inference, to_training
 from minigraph.passes.precision import precision_of
 from minigraph.passes.precision_table import ARITHMETIC, FOLLOWING, IN_16_BIT, IN_FLOAT32
 from minigraph.testing import assert_rewrite, assert_unchanged, graph_of
@@ -141,6 +142,28 @@ def test_kept_nodes_stay_float32():
     assert found["body.conv2d"] == found["relu"] == "float16"
     assert found["head.conv2d"] == found["head.add"] == "float32"
     assert dtypes(FLOAT16(graph))["head.conv2d"] == "float16"
+
+
+def test_kept_nodes_stay_float32_where_batch_norm_is_folded():
+    def model(x):
+        y = mg.batch_norm(mg.conv2d(x, 4, 3, name="head"), name="norm")
+        return {"y": mg.conv2d(mg.relu(y), 2, 1, name="tail")}
+
+    graph = to_inference(graph_of(model, **IMAGE))
+    graph, _ = run_passes(graph, (*FOLDING, MixedPrecision("bfloat16", keep=["head.*"])))
+    found = [n.outputs[0].spec.dtype.value for n in graph.nodes if n.op.name == "Conv2d"]
+    assert found == ["float32", "bfloat16"]
+    assert not any("norm.sub" in node.name for node in graph.nodes)  # it was folded
+
+
+def test_a_pattern_that_fits_no_node():
+    precision = MixedPrecision("bfloat16", keep=["haed.*"])
+    for optimizer in (None, mg.SGD(0.1)):
+        with pytest.raises(mg.BuilderError, match="which fits none"):
+            mg.compile(
+                lambda x: {"loss": mg.reduce_mean(mg.conv2d(x, 2, 1, name="head"))}, IMAGE,
+                precision=precision, optimizer=optimizer,
+            )  # fmt: skip
 
 
 @pytest.mark.parametrize("pass_", [BFLOAT16, FLOAT16])
