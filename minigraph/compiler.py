@@ -118,7 +118,8 @@ def compile_training(
     """A model's graph to a training step: (batch, state) -> (outputs, new state)."""
     names = tuple(source.outputs if outputs is None else outputs)
     scale = options.loss_scale
-    graph, reports = to_training(source), ()
+    graph = to_training(source)
+    reports: tuple[PassReport, ...] = ()
     if options.precision is not None:
         options.precision.check(source)
         graph, reports = run_passes(with_outputs(graph, names), (options.precision,))
