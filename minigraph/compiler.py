@@ -116,6 +116,7 @@ def compile_training(
     loss: str,
     backend: Backend,
     options: Options,
+    preferred: Mapping[str, str] | None = None,
 ) -> Compiled:
     """A model's graph to a training step: (batch, state) -> (outputs, new state)."""
     names = tuple(source.outputs if outputs is None else outputs)
@@ -130,32 +131,44 @@ def compile_training(
         graph = add_updates(graph, optimizer)
     else:
         graph = add_scaled_updates(graph, optimizer, scale)
-    return finish(keep_outputs(graph, names), backend, options, reports)
+    return finish(keep_outputs(graph, names), backend, options, reports, preferred)
 
 
 def compile_inference(
-    source: Graph, outputs: Sequence[str] | None, *, backend: Backend, options: Options
+    source: Graph,
+    outputs: Sequence[str] | None,
+    *,
+    backend: Backend,
+    options: Options,
+    preferred: Mapping[str, str] | None = None,
 ) -> Compiled:
     """A model's graph to a pure function of batch and state."""
     graph = to_inference(source)
     graph = keep_outputs(graph, graph.outputs if outputs is None else outputs)
     if options.precision is None:
-        return finish(graph, backend, options)
+        return finish(graph, backend, options, (), preferred)
     options.precision.check(source)
     # Batch norm is folded into the weights in float32, and both are rounded together.
     before = FOLDING if options.passes is None else ()
     graph, reports = run_passes(graph, (*before, options.precision))
-    return finish(graph, backend, options, reports)
+    return finish(graph, backend, options, reports, preferred)
 
 
 def finish(
-    built: Graph, backend: Backend, options: Options, earlier: tuple[PassReport, ...] = ()
+    built: Graph,
+    backend: Backend,
+    options: Options,
+    earlier: tuple[PassReport, ...] = (),
+    preferred: Mapping[str, str] | None = None,
 ) -> Compiled:
-    """Passes, algorithms, memory plan, program. ``earlier`` are reports of passes before these."""
+    """Passes, algorithms, memory plan, program. ``earlier`` are reports of passes before these.
+
+    ``preferred`` names algorithms by node that are taken where the budgets allow.
+    """
     _check_sizes(built, options.memory_limit)
     passes = default_passes(backend) if options.passes is None else tuple(options.passes)
     graph, reports = run_passes(built, passes)
-    choices, plan = _fit_memory(graph, backend, options)
+    choices, plan = _fit_memory(graph, backend, options, preferred)
     return Compiled(built, graph, (*earlier, *reports), choices, plan, lower(graph, choices, plan))
 
 
@@ -183,17 +196,17 @@ def physical_memory() -> int | None:
 
 
 def _fit_memory(
-    graph: Graph, backend: Backend, options: Options
+    graph: Graph, backend: Backend, options: Options, preferred: Mapping[str, str] | None
 ) -> tuple[Mapping[Node, Choice], MemoryPlan]:
     """Choose and plan; where the plan exceeds the limit, choose again with half the workspace."""
     budget = options.max_relative_error
     layouts = assign_layouts(graph, backend)
     candidates: Candidates = backend.candidates
-    if options.tune == "measure":
+    if options.tune == "measure" and not preferred:
         candidates = measured_candidates(graph, backend, layouts, budget)
     select = partial(
         select_algorithms, graph, backend, layouts,
-        max_relative_error=budget, candidates=candidates,
+        max_relative_error=budget, candidates=candidates, preferred=preferred,
     )  # fmt: skip
     choices = select()
     plan = plan_memory(graph, choices, layouts)
