@@ -167,6 +167,10 @@ class Runner(Protocol):
     def run(self, inputs: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> None:
         """One call: inputs (of the program's specs) in, outputs filled, state advanced."""
 
+    def prefetch(self, inputs: Mapping[str, np.ndarray]) -> None:
+        """A later call will be on these arrays, which stay as they are until then: a device may
+        fetch them while it computes. Nothing need happen."""
+
     def timed_run(
         self, inputs: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]
     ) -> list[float]:

@@ -19,7 +19,7 @@ from minigraph.compiler import Compiled
 from minigraph.display import executable_html, executable_title
 from minigraph.explain import explain
 from minigraph.inputs import as_array, as_input, follow
-from minigraph.ir.errors import InputError, SpecError, StateError
+from minigraph.ir.errors import InputError, MemoryLimitError, SpecError, StateError
 from minigraph.ir.graph import Graph
 from minigraph.ir.spec import SpecLike, TensorSpec
 from minigraph.memory import MemoryPlan
@@ -113,6 +113,17 @@ class Executable:
             special.runner.run(arrays, results)
             return results
 
+    def prefetch(self, batch: Mapping[str, Any] | None = None, /, **inputs: Any) -> None:
+        """Announce a later call's inputs, so that a GPU fetches them while it computes.
+
+        ``step.prefetch(next_batch)`` before ``step(batch)``: while that runs, the next batch
+        travels. The arrays must not change until the call that they are for; results are the same
+        as without. Backends on the CPU have nothing to fetch. Raises InputError as a call does.
+        """
+        with self._lock:
+            special, arrays = self._prepare(_by_name(batch, inputs), ())
+            special.runner.prefetch(arrays)
+
     def profile(
         self, batch: Mapping[str, Any] | None = None, /, *, runs: int = 10, **inputs: Any
     ) -> Profile:
@@ -181,7 +192,10 @@ class Executable:
         compiled = self._compile(source, outputs, preferred=preferred)
         self.state.adopt(source)  # all of the model's variables, so that a saved file is whole
         self.state.adopt(compiled.graph)
-        runner = self.backend.build(compiled.program, self.state.store)
+        try:
+            runner = self.backend.build(compiled.program, self.state.store)
+        except MemoryLimitError as error:
+            raise MemoryLimitError(f"{error}\n{compiled.plan}") from None
         return Specialisation(
             source=source,
             compiled=compiled,

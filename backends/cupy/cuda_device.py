@@ -68,6 +68,8 @@ class CudaDevice:
         self._device = cupy.cuda.Device(0)
         with self._device:
             self._stream = cupy.cuda.Stream(non_blocking=True)
+            self._upload_stream = cupy.cuda.Stream(non_blocking=True)
+            self._uploaded = cupy.cuda.Event(disable_timing=True)
             properties = self._runtime.getDeviceProperties(self._device.id)
         self.info = DeviceInfo(
             name=properties["name"].decode(),
@@ -116,6 +118,18 @@ class CudaDevice:
     def upload(self, target: int, source: np.ndarray) -> None:
         kind = self._runtime.memcpyHostToDevice
         self._copy(target, source.ctypes.data, source.nbytes, kind)
+
+    def upload_ahead(self, target: int, source: np.ndarray) -> None:
+        kind, stream = self._runtime.memcpyHostToDevice, int(self._upload_stream.ptr)
+        if source.nbytes:
+            with self._device:
+                address = source.ctypes.data
+                self._runtime.memcpyAsync(target, address, source.nbytes, kind, stream)
+
+    def wait_for_uploads(self) -> None:
+        with self._device:
+            self._uploaded.record(self._upload_stream)
+            self._stream.wait_event(self._uploaded)
 
     def download(self, target: np.ndarray, source: int) -> None:
         kind = self._runtime.memcpyDeviceToHost

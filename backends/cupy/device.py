@@ -1,7 +1,8 @@
 """What the backend asks of a device: memory, compiled kernels, launches, recordings, times.
 
 ``CudaDevice`` is one, through CuPy; tests bring another that runs the same CUDA C on the CPU.
-Addresses are plain numbers. All work goes to one stream, in the order in which it was asked for.
+Addresses are plain numbers. All work but uploads ahead of time goes to one
+stream, in the order in which it was asked for.
 """
 
 from __future__ import annotations
@@ -66,6 +67,16 @@ class Device(Protocol):
 
     def upload(self, target: int, source: np.ndarray) -> None:
         """Copy a contiguous array of the host, which must stay as it is until ``synchronise``."""
+
+    def upload_ahead(self, target: int, source: np.ndarray) -> None:
+        """The same beside the stream: at once, whatever the stream is doing.
+
+        Kernels may read what arrives after ``wait_for_uploads``; the array must stay as it is until
+        the ``synchronise`` after that.
+        """
+
+    def wait_for_uploads(self) -> None:
+        """Let all that is queued from now on wait for what was uploaded ahead."""
 
     def download(self, target: np.ndarray, source: int) -> None:
         """Fill a contiguous array of the host; it is there after ``synchronise``."""

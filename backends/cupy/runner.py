@@ -2,12 +2,14 @@
 
 Inputs are staged: they travel from a pinned buffer of the host to the device, row by row as users
 have them, and the graph begins by bringing them into their slots. Outputs take the same way back.
+While the device computes, the inputs of the next call may travel (``staging``).
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -23,12 +25,14 @@ from minigraph.backend import (
     dense_strides,
     row_major,
 )
-from minigraph.backends.cupy.call import AnyCall, Binding, Call, Lowering
+from minigraph.backends.cupy.call import AnyCall, Binding, Call, LibraryCall, Lowering
 from minigraph.backends.cupy.code import prelude
 from minigraph.backends.cupy.device import Device, Dimensions, Launch
 from minigraph.backends.cupy.kernels.copy import copy_calls
+from minigraph.backends.cupy.staging import InputStaging, Staging, staged_bytes
 from minigraph.backends.cupy.store import DeviceStore
 from minigraph.interrupts import interrupts_delayed
+from minigraph.ir.errors import MemoryLimitError
 from minigraph.ir.location import describe
 from minigraph.ir.spec import TensorSpec
 from minigraph.places import External, Place, Table
@@ -70,11 +74,18 @@ class CupyRunner:
             self._begin(inputs)
             if self._graph is None:
                 self._queue(self._groups)
+                self._staged_inputs.send_expected()
                 self._end(outputs)
                 self._graph = self._device.record(partial(self._queue, self._groups))
             else:
                 self._device.replay(self._graph)
+                self._staged_inputs.send_expected()
                 self._end(outputs)
+
+    def prefetch(self, inputs: Mapping[str, np.ndarray]) -> None:
+        """The next call but one will be on these arrays: they travel while the next one runs."""
+        with self._device_lock:
+            self._staged_inputs.expect(inputs)
 
     def timed_run(
         self, inputs: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]
@@ -89,7 +100,7 @@ class CupyRunner:
 
     def _begin(self, inputs: Mapping[str, np.ndarray]) -> None:
         self._refresh_cached()
-        self._staged_inputs.upload(inputs)
+        self._staged_inputs.bring(inputs)
         if self._program.writes_state:  # before: whatever ends this call, nothing stale is used
             self._store.version += 1
 
@@ -143,11 +154,22 @@ class CupyRunner:
 
     def _bind(self) -> None:
         program, device = self._program, self._device
+        self._work_bytes = program.work_bytes
+        fetched = [copy_calls(_external(n, s, False), s) for n, s in program.inputs.items()]
+        steps = [self._shielded(self._lower(step)) for step in program.steps]
+        given = [copy_calls(s, _external(n, s, True)) for n, s in program.outputs.items()]
+        committed = [
+            copy_calls(commit.source, _state_slot(commit.state, program.state[commit.state]))
+            for commit in program.commits
+        ]
+        groups = [*fetched, *steps, *given, *committed]
+        cached = [self._lower(step) for step in program.cached_steps]
+        self._check_memory()
         self._arenas = {
-            Memory.WORK: device.allocate(program.work_bytes),
+            Memory.WORK: device.allocate(self._work_bytes),
             Memory.CACHED: device.allocate(program.cached_bytes),
         }
-        self._staged_inputs = Staging(device, program.inputs)
+        self._staged_inputs = InputStaging(device, program.inputs)
         self._staged_outputs = Staging(device, program.outputs)
         self._tables: list[Any] = []  # memory, alive as long as the addresses that kernels have
         self._make_words()
@@ -156,15 +178,6 @@ class CupyRunner:
             value = np.asarray(array, slot.spec.dtype.numpy).transpose(order)
             device.upload(self._address(slot), np.ascontiguousarray(value))
             device.synchronise()
-        fetched = [copy_calls(_external(n, s, False), s) for n, s in program.inputs.items()]
-        steps = [self._lower(step) for step in program.steps]
-        given = [copy_calls(s, _external(n, s, True)) for n, s in program.outputs.items()]
-        committed = [
-            copy_calls(commit.source, _state_slot(commit.state, program.state[commit.state]))
-            for commit in program.commits
-        ]
-        groups = [*fetched, *steps, *given, *committed]
-        cached = [self._lower(step) for step in program.cached_steps]
         self._functions = device.compile(prelude(), self._sources([*groups, *cached]))
         first = len(fetched)
         numbers = range(-first, len(groups) - first)  # of steps; of no step beyond them
@@ -177,8 +190,22 @@ class CupyRunner:
         if self._may_refuse:
             self._groups.insert(0, [self._reset_words])
             self._first_step += 1
-        self.allocated_bytes = program.work_bytes + program.cached_bytes
+        self.allocated_bytes = self._work_bytes + program.cached_bytes
         device.synchronise()
+
+    def _check_memory(self) -> None:
+        """Raises MemoryLimitError where the device has not room for all that this runner takes."""
+        program, device = self._program, self._device
+        staged = staged_bytes(program.inputs) + staged_bytes(program.outputs)
+        needed = self._work_bytes + program.cached_bytes + staged
+        free = device.free_bytes()
+        if needed > free:
+            raise MemoryLimitError(
+                f"Expected room for {needed:,} bytes on {device.info.name} (intermediates "
+                f"{self._work_bytes:,}, cached {program.cached_bytes:,}, inputs and outputs "
+                f"{staged:,}), got {free:,} free of {device.info.total_bytes:,}: take a smaller "
+                f"batch, or memory_limit= for smaller workspaces"
+            )
 
     def _make_words(self) -> None:
         """The refusal flag and each step's refused position; and what they are set to."""
@@ -205,6 +232,33 @@ class CupyRunner:
                 info=self._device.info,
             )
         )
+
+    def _shielded(self, calls: Sequence[AnyCall]) -> list[AnyCall]:
+        """Calls of which none writes state after a refusal.
+
+        A library's work cannot look at the flag: what it makes of state variables goes to memory
+        of its own, behind the arena, and a guarded copy brings it to the state.
+        """
+        if not self._may_refuse:
+            return list(calls)
+        result: list[AnyCall] = []
+        for call in calls:
+            if not isinstance(call, LibraryCall):
+                result.append(call)
+                continue
+            own = {place: self._behind(place) for place in call.writes if _is_state(place)}
+            writes = tuple(own.get(place, place) for place in call.writes)
+            result.append(replace(call, writes=writes))
+            for state, slot in own.items():
+                result += copy_calls(slot, state)
+        return result
+
+    def _behind(self, place: Place) -> Slot:
+        """As much memory, behind what the program plans."""
+        assert isinstance(place, Slot)
+        slot = replace(place, memory=Memory.WORK, state="", offset=aligned(self._work_bytes))
+        self._work_bytes = slot.offset + aligned(place.spec.nbytes)
+        return slot
 
     def _sources(self, groups: Iterable[Sequence[AnyCall]]) -> dict[str, str]:
         """The program's kernels by name, each once."""
@@ -254,45 +308,6 @@ class CupyRunner:
         if place.memory is Memory.STATE:
             return self._store.address(place.state) + place.offset
         return self._arenas[place.memory].address + place.offset
-
-
-class Staging:
-    """Where a program's inputs, or its outputs, lie between the caller and the arena.
-
-    One range of bytes on the device, and one of the same size in pinned memory of the host.
-    """
-
-    def __init__(self, device: Device, slots: Mapping[str, Slot]) -> None:
-        self._device = device
-        offsets, size = {}, 0
-        for name, slot in slots.items():
-            offsets[name] = size
-            size += aligned(slot.spec.nbytes)
-        self._memory = device.allocate(size)
-        self._host = device.host_array(size)
-        self.addresses = {name: self._memory.address + at for name, at in offsets.items()}
-        self._arrays = {
-            name: self._host[at : at + slots[name].spec.nbytes]
-            .view(slots[name].spec.dtype.numpy)
-            .reshape(slots[name].spec.shape)
-            for name, at in offsets.items()
-        }
-
-    def upload(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Queue the copies of the caller's arrays, which are read before this returns."""
-        for name, staged in self._arrays.items():
-            np.copyto(staged, arrays[name])
-            self._device.upload(self.addresses[name], staged)
-
-    def download(self) -> None:
-        """Queue the copies to the host's buffer."""
-        for name, staged in self._arrays.items():
-            self._device.download(staged, self.addresses[name])
-
-    def give(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Copy what has arrived to the caller's arrays."""
-        for name, staged in self._arrays.items():
-            np.copyto(arrays[name], staged)
 
 
 def _is_state(place: Place) -> bool:

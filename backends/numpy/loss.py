@@ -43,8 +43,8 @@ class _Chunk:
     group: np.ndarray  # (n,P): maximum over the classes, later the sum
     picked: np.ndarray  # (n,P): the true class's element
     powers: np.ndarray  # (n,K,P)
-    shape: tuple[int, ...]  # of an image's positions, before they were flattened
-    void: int | None
+    batch: TensorSpec  # of all logits
+    op: loss.OnLabels
     class_weights: np.ndarray | None
 
     @property
@@ -54,10 +54,10 @@ class _Chunk:
     def prepare(self) -> None:
         """Check and clip the labels, weigh the positions. Raises IllegalLabelError."""
         np.copyto(self.clipped, self.raw)
-        if self.void is None:
+        if self.op.void_label is None:
             self.valid.fill(True)
         else:
-            np.not_equal(self.clipped, self.void, out=self.valid)
+            np.not_equal(self.clipped, self.op.void_label, out=self.valid)
         np.copyto(self.flat, self.valid)
         np.multiply(self.clipped, self.flat, out=self.clipped)
         if self.clipped.size and not 0 <= self.clipped.min() <= self.clipped.max() < self.classes:
@@ -71,13 +71,9 @@ class _Chunk:
 
     def illegal_label(self) -> IllegalLabelError:
         wrong = (self.clipped < 0) | (self.clipped >= self.classes)
-        image, position = (int(i) for i in np.argwhere(wrong)[0])
-        place = [int(i) for i in np.unravel_index(position, self.shape)] if self.shape else []
-        void = "there is no void label" if self.void is None else f"or void {self.void}"
-        return IllegalLabelError(
-            f"Expected a label in [0, {self.classes}), {void}, got {self.raw[image, position]} in "
-            f"image {self.first + image}{f' at {place}' if place else ''} of the batch"
-        )
+        image, place = (int(i) for i in np.argwhere(wrong)[0])
+        position = (self.first + image) * wrong.shape[1] + place
+        return self.op.illegal_label(self.batch, position, int(self.raw[image, place]))
 
     def locate(self) -> None:
         """flat = (image * K + label) * P + position"""
@@ -183,8 +179,8 @@ def _chunks(binding: Binding, *weights: np.ndarray) -> tuple[list[_Chunk], np.nd
                 group=group,
                 picked=picked,
                 powers=powers,
-                shape=tuple(rest),
-                void=binding.op.void_label,
+                batch=TensorSpec(logits.shape),
+                op=binding.op,
                 class_weights=weights[0] if weights else None,
             )
         )

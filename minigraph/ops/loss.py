@@ -13,11 +13,12 @@ refused at run time, before any state is written.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
 
-from minigraph.ir.errors import SpecError
+from minigraph.ir.errors import IllegalLabelError, SpecError
 from minigraph.ir.op import Cost, Cotangents, Op, Tensors, memory_cost
 from minigraph.ir.spec import DType, TensorSpec
 from minigraph.ir.tensor import Tensor
@@ -66,6 +67,17 @@ class OnLabels(Op):
                 raise SpecError(
                     f"Expected class weights {logits.dtype.accumulator}[{classes}], got {spec}"
                 )
+
+    def illegal_label(self, logits: TensorSpec, position: int, value: int) -> IllegalLabelError:
+        """The error for a label, given its position among all of the batch."""
+        _, classes, *rest = logits.shape
+        image, within = divmod(position, prod(rest))
+        place = [int(i) for i in np.unravel_index(within, rest)] if rest else []
+        void = "there is no void label" if self.void_label is None else f"or void {self.void_label}"
+        return IllegalLabelError(
+            f"Expected a label in [0, {classes}), {void}, got {value} in image {image}"
+            f"{f' at {place}' if place else ''} of the batch"
+        )
 
 
 @dataclass(frozen=True)

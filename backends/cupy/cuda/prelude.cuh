@@ -94,6 +94,15 @@ __device__ inline T maximum(T a, T b) { return a >= b || a != a ? a : b; }
 template <class T>
 __device__ inline T minimum(T a, T b) { return a <= b || a != a ? a : b; }
 
+template <class T>
+__device__ inline T squared(T x) { return x * x; }
+
+// The point that differences of n elements are taken from: of none, it is the next one, if finite.
+__device__ inline double moments_point(double n, double point, double next)
+{
+    return n > 0.0 ? point : next - next == 0.0 ? next : 0.0;
+}
+
 // ---- a value that an op refuses: the first such position is kept, whatever the order of threads
 
 __device__ inline void refuse(long long* refused, long long* position, long long i)

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from minigraph.backends.cupy.call import Lowering
-from minigraph.backends.cupy.kernels import elementwise, fill, reduce
+from minigraph.backends.cupy.kernels import (
+    elementwise,
+    fill,
+    loss,
+    moments,
+    reduce,
+    softmax,
+    window_sum,
+)
 from minigraph.backends.cupy.kernels.fused import fused_lowering
 from minigraph.ops.fused import Fused
 
@@ -16,7 +24,11 @@ LOWERINGS: Mapping[type, Lowering] = {
     **ANCHORS,
     **elementwise.LOWERINGS,
     **fill.LOWERINGS,
+    **loss.LOWERINGS,
+    **moments.LOWERINGS,
     **reduce.LOWERINGS,
+    **softmax.LOWERINGS,
+    **window_sum.LOWERINGS,
     Fused: fused_lowering(ANCHORS),
 }
 """Every op that the backend runs. A family of kernels adds a line."""

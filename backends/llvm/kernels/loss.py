@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import prod
 from typing import Any
-
-import numpy as np
 
 from minigraph.backend import Algorithm, Slot
 from minigraph.backends.llvm.call import Binding, Call, Context, Lowering
@@ -279,15 +276,7 @@ def _candidates(op: Any, inputs: tuple[TensorSpec, ...], context: Context) -> tu
 
 
 def _refusal(op: Any, inputs: tuple[Slot, ...], position: int, value: int) -> IllegalLabelError:
-    logits = inputs[0].spec
-    _, classes, *rest = logits.shape
-    image, within = divmod(position, prod(rest))
-    place = [int(i) for i in np.unravel_index(within, rest)] if rest else []
-    void = "there is no void label" if op.void_label is None else f"or void {op.void_label}"
-    return IllegalLabelError(
-        f"Expected a label in [0, {classes}), {void}, got {value} in image {image}"
-        f"{f' at {place}' if place else ''} of the batch"
-    )
+    return op.illegal_label(inputs[0].spec, position, value)
 
 
 def _lowering(calls: Any) -> Lowering:

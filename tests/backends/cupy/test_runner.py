@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import ClassVar
 
 import numpy as np
@@ -14,10 +15,11 @@ from emulated_device import EmulatedDevice
 import minigraph as mg
 from minigraph.backend import Refused, find_backend
 from minigraph.backends.cupy import CupyBackend
-from minigraph.backends.cupy.call import Binding, Call, Lowering, simple
+from minigraph.backends.cupy.call import Binding, Call, LibraryCall, Lowering, simple
 from minigraph.backends.cupy.code import KernelCode
 from minigraph.backends.cupy.kernels.table import LOWERINGS
 from minigraph.ir.errors import IllegalIndexError
+from minigraph.ir.graph import Role
 from minigraph.ir.op import Op
 from minigraph.ir.spec import TensorSpec
 
@@ -85,6 +87,69 @@ def test_clones_share_the_state(backend):
     other = step.clone()
     step.state["scale"] = np.zeros((6, 1, 1), np.float32)
     np.testing.assert_array_equal(other(image=IMAGE)["mean"], step(image=IMAGE)["mean"])
+
+
+# ---- inputs of the next call
+
+
+def scaled(image):
+    return {"y": image * 2.0}
+
+
+def test_announced_inputs_travel_while_the_device_computes(backend):
+    step = mg.compile(scaled, INPUTS, backend=backend)
+    batches = [IMAGE + k for k in range(6)]
+    step(image=batches[0])
+    log = backend.device.log
+    for batch, following in pairwise(batches):
+        log.clear()
+        step.prefetch(image=following)
+        np.testing.assert_array_equal(step(image=batch)["y"], batch * 2)
+        arrival = ["upload"] if batch is batches[0] else ["wait_for_uploads", "copy"]
+        assert log == [*arrival, "replay", "upload_ahead", "download", "synchronise"]
+
+
+def test_inputs_that_were_announced_in_vain_are_not_used(backend):
+    step = mg.compile(scaled, INPUTS, backend=backend)
+    for announced, given in [(1, 2), (3, 3), (4, 5), (6, 7), (7, 6)]:
+        arrays = {k: IMAGE + k for k in (announced, given)}
+        step.prefetch(image=arrays[announced])
+        np.testing.assert_array_equal(step(image=arrays[given])["y"], arrays[given] * 2)
+
+
+def test_announcing_allocates_once(backend):
+    step = mg.compile(scaled, INPUTS, backend=backend)
+    step.prefetch(image=IMAGE)
+    step(image=IMAGE)
+    before = backend.device.allocations
+    for k in range(3):
+        step.prefetch(image=IMAGE + k)
+        step(image=IMAGE)
+    assert backend.device.allocations == before
+
+
+def test_a_cpu_has_nothing_to_fetch():
+    step = mg.compile(scaled, INPUTS, backend="numpy")
+    step.prefetch(image=IMAGE + 1)
+    np.testing.assert_array_equal(step(image=IMAGE)["y"], IMAGE * 2)
+
+
+def test_only_inputs_of_the_model_may_be_announced(backend):
+    step = mg.compile(scaled, INPUTS, backend=backend)
+    with pytest.raises(mg.InputError, match="unknown: picture"):
+        step.prefetch(image=IMAGE, picture=IMAGE)
+
+
+# ---- memory
+
+
+def test_a_program_too_large_for_the_device_is_refused_when_it_is_compiled():
+    backend = CupyBackend(device=EmulatedDevice(total_bytes=1 << 20))
+    mg.compile(scaled, INPUTS, backend=backend)
+    specs = {"image": "float32[2,6,500,400]"}
+    needed, free = r"Expected room for [\d,]+ bytes on emulated", r"free of 1,048,576"
+    with pytest.raises(mg.MemoryLimitError, match=rf"(?s){needed}.*{free}.*fullest at"):
+        mg.compile(scaled, specs, backend=backend)
 
 
 # ---- refusals
@@ -156,6 +221,50 @@ def test_a_refused_value_is_named_and_changes_no_state():
         else:
             step(x=x)
             assert (step.state["w"] != before).all()
+
+
+@dataclass(frozen=True)
+class LibraryCopy(Op):
+    """Its operand, copied by what cannot look at the refusal flag."""
+
+    def infer(self, x: TensorSpec) -> tuple[TensorSpec, ...]:
+        return (x,)
+
+
+def _library_copy(binding: Binding) -> Sequence[LibraryCall]:
+    (x,), y = binding.inputs, binding.output
+    size = x.spec.nbytes
+    return [LibraryCall(lambda device, at: device.copy(at[1], at[0], size), (x,), (y,))]
+
+
+class LibraryBackend(RefusingBackend):
+    lowerings = {**RefusingBackend.lowerings, LibraryCopy: simple(_library_copy)}  # noqa: RUF012
+
+
+def model_with_library_state(x):
+    w = mg.parameter(x, "w", (3, 4), mg.initializers.Constant(1.0))
+    ones = mg.initializers.Constant(1.0)
+    total = x.builder.state("total", "float32[3,4]", Role.STATISTIC, ones)
+    (checked,) = x.builder.emit(RefuseNegative(), x * 1.0)
+    (copied,) = x.builder.emit(LibraryCopy(), checked + total)
+    x.builder.update(total, copied)
+    return {"loss": mg.reduce_sum(checked * w)}
+
+
+def test_a_library_writes_no_state_after_a_refusal():
+    backend = LibraryBackend(device=EmulatedDevice())
+    specs = {"x": "float32[3,4]"}
+    step = mg.compile(model_with_library_state, specs, optimizer=mg.SGD(0.1), backend=backend)
+    good = RNG.uniform(1, 2, (3, 4)).astype(np.float32)
+    expected = np.ones((3, 4), np.float32)
+    for x in (good, -good, good, -good):
+        if x is good:
+            step(x=x)
+            expected = expected + good
+        else:
+            with pytest.raises(IllegalIndexError):
+                step(x=x)
+        np.testing.assert_array_equal(step.state["total"], expected)
 
 
 # ---- without a GPU

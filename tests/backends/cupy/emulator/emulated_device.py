@@ -48,11 +48,20 @@ class EmulatedDevice:
 
     ``backward`` runs the threads of a block from the last to the first: where a barrier is missing,
     results differ. While something is recorded, all that a capture of CUDA would refuse is refused.
+    What is uploaded ahead arrives as late as it may, when the stream waits for it. ``log`` has what
+    was queued, by name.
     """
 
-    def __init__(self, backward: bool = False, compiler: Compiler | None = None) -> None:
+    def __init__(
+        self,
+        backward: bool = False,
+        compiler: Compiler | None = None,
+        total_bytes: int = 1 << 34,
+    ) -> None:
         self.compiler = shared_compiler() if compiler is None else compiler
-        self.info = DeviceInfo("emulated", (9, 0), 4, 1 << 34)
+        self.info = DeviceInfo("emulated", (9, 0), 4, total_bytes)
+        self.log: list[str] = []
+        self._ahead: list[tuple[int, np.ndarray]] = []
         self.stream = 0
         self.launched = 0
         self.allocations = 0
@@ -63,7 +72,7 @@ class EmulatedDevice:
     # ---- memory and code
 
     def free_bytes(self) -> int:
-        return self.info.total_bytes
+        return self.info.total_bytes - sum(memory.nbytes for memory in self._memory)
 
     def allocate(self, nbytes: int) -> EmulatedMemory:
         self._refuse_in_a_recording("allocate")
@@ -85,21 +94,37 @@ class EmulatedDevice:
     def upload(self, target: int, source: np.ndarray) -> None:
         self._refuse_in_a_recording("upload")
         assert source.flags.c_contiguous
+        self.log.append("upload")
         ctypes.memmove(target, source.ctypes.data, source.nbytes)
+
+    def upload_ahead(self, target: int, source: np.ndarray) -> None:
+        self._refuse_in_a_recording("upload_ahead")
+        assert source.flags.c_contiguous
+        self.log.append("upload_ahead")
+        self._ahead.append((target, source))
+
+    def wait_for_uploads(self) -> None:
+        self._refuse_in_a_recording("wait_for_uploads")
+        self.log.append("wait_for_uploads")
+        for target, source in self._ahead:
+            ctypes.memmove(target, source.ctypes.data, source.nbytes)
+        self._ahead.clear()
 
     def download(self, target: np.ndarray, source: int) -> None:
         self._refuse_in_a_recording("download")
         assert target.flags.c_contiguous and target.flags.writeable
+        self.log.append("download")
         ctypes.memmove(target.ctypes.data, source, target.nbytes)
 
     def copy(self, target: int, source: int, nbytes: int) -> None:
-        self._queue(lambda: ctypes.memmove(target, source, nbytes))
+        self._queue("copy", lambda: ctypes.memmove(target, source, nbytes))
 
     def launch(self, launch: Launch) -> None:
-        self._queue(lambda: self._run(launch))
+        self._queue("launch", lambda: self._run(launch))
 
     def replay(self, recording: Any) -> None:
         self._refuse_in_a_recording("replay")
+        self.log.append("replay")
         for work in recording:
             work()
 
@@ -114,6 +139,7 @@ class EmulatedDevice:
 
     def synchronise(self) -> None:
         self._refuse_in_a_recording("synchronise")
+        self.log.append("synchronise")
         for memory in self._memory:
             assert memory.is_intact, "a kernel wrote outside of its memory"
 
@@ -125,8 +151,9 @@ class EmulatedDevice:
             seconds.append(time.perf_counter() - start)
         return seconds
 
-    def _queue(self, work: Callable[[], Any]) -> None:
+    def _queue(self, name: str, work: Callable[[], Any]) -> None:
         if self._recording is None:
+            self.log.append(name)
             work()
         else:
             self._recording.append(work)

@@ -1,0 +1,127 @@
+"""The way of inputs to the device, and of outputs back, through pinned memory of the host."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from minigraph.backend import Slot, aligned
+from minigraph.backends.cupy.device import Device
+
+Arrays = Mapping[str, np.ndarray]
+
+
+class Staging:
+    """Where a program's inputs, or its outputs, lie between the caller and the arena.
+
+    One range of bytes on the device, and one of the same size in pinned memory of the host.
+    """
+
+    def __init__(self, device: Device, slots: Mapping[str, Slot]) -> None:
+        self._device = device
+        offsets, size = {}, 0
+        for name, slot in slots.items():
+            offsets[name] = size
+            size += aligned(slot.spec.nbytes)
+        self._memory = device.allocate(size)
+        self._host = device.host_array(size)
+        self.address = self._memory.address
+        self.nbytes = size
+        self.addresses = {name: self.address + at for name, at in offsets.items()}
+        self._arrays = {
+            name: self._host[at : at + slots[name].spec.nbytes]
+            .view(slots[name].spec.dtype.numpy)
+            .reshape(slots[name].spec.shape)
+            for name, at in offsets.items()
+        }
+
+    def upload(self, arrays: Arrays) -> None:
+        """Queue the copy of the caller's arrays, which are read before this returns."""
+        self._fill(arrays)
+        self._device.upload(self.address, self._host)
+
+    def upload_ahead(self, arrays: Arrays) -> None:
+        """The same, beside the stream."""
+        self._fill(arrays)
+        self._device.upload_ahead(self.address, self._host)
+
+    def _fill(self, arrays: Arrays) -> None:
+        for name, staged in self._arrays.items():
+            np.copyto(staged, arrays[name])
+
+    def download(self) -> None:
+        """Queue the copy to the host's buffer."""
+        self._device.download(self._host, self.address)
+
+    def give(self, arrays: Arrays) -> None:
+        """Copy what has arrived to the caller's arrays."""
+        for name, staged in self._arrays.items():
+            np.copyto(arrays[name], staged)
+
+
+def staged_bytes(slots: Mapping[str, Slot]) -> int:
+    """What staging takes on the device."""
+    return sum(aligned(slot.spec.nbytes) for slot in slots.values())
+
+
+@dataclass(frozen=True)
+class _Sent:
+    """Arrays that were uploaded ahead, and where to."""
+
+    arrays: Arrays
+    staging: Staging
+
+
+class InputStaging:
+    """Inputs on the device: those of this call, and those of the next one, on their way.
+
+    What is announced by ``expect`` is sent while the device computes, to one of two further ranges
+    in turn; the call that it is for begins with a copy within the device. A range is written again
+    two calls later at the earliest, when the copy from it is long done.
+    """
+
+    def __init__(self, device: Device, slots: Mapping[str, Slot]) -> None:
+        self._device = device
+        self._slots = slots
+        self._current = Staging(device, slots)
+        self.addresses = self._current.addresses  # what kernels read
+        self._further: list[Staging] = []  # two, once inputs were announced
+        self._expected: Arrays | None = None
+        self._sent: _Sent | None = None
+
+    def expect(self, arrays: Arrays) -> None:
+        """The next call but one will be on these arrays, which stay as they are until then."""
+        if not self._further:
+            self._further = [Staging(self._device, self._slots) for _ in range(2)]
+        self._expected = arrays
+
+    def bring(self, arrays: Arrays) -> None:
+        """Queue what puts this call's arrays in place."""
+        sent, self._sent = self._sent, None
+        if sent is not None:
+            self._device.wait_for_uploads()
+        if sent is not None and _are_same(sent.arrays, arrays):
+            self._device.copy(self._current.address, sent.staging.address, self._current.nbytes)
+        else:
+            self._current.upload(arrays)
+        if self._expected is not None and _are_same(self._expected, arrays):
+            self._expected = None
+
+    def send_expected(self) -> None:
+        """Queue the copy of what was announced, beside what the device is doing."""
+        if self._expected is None:
+            return
+        staging = self._further.pop(0)
+        self._further.append(staging)
+        staging.upload_ahead(self._expected)
+        self._sent, self._expected = _Sent(self._expected, staging), None
+
+
+def _are_same(some: Arrays, others: Arrays) -> bool:
+    """Whether these are the same parts of memory (which both sides keep alive)."""
+    return all(
+        array.__array_interface__ == others[name].__array_interface__
+        for name, array in some.items()
+    )
