@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from minigraph.backends.cupy.call import Lowering
-from minigraph.backends.cupy.kernels import elementwise, fill, reduce
+from minigraph.backends.cupy.kernels import (
+    average_pool,
+    axis_map,
+    elementwise,
+    fill,
+    max_pool,
+    median_pool,
+    reduce,
+    unfold,
+    unpool,
+)
 from minigraph.backends.cupy.kernels.fused import fused_lowering
 from minigraph.ops.fused import Fused
 
@@ -17,6 +27,12 @@ LOWERINGS: Mapping[type, Lowering] = {
     **elementwise.LOWERINGS,
     **fill.LOWERINGS,
     **reduce.LOWERINGS,
+    **average_pool.LOWERINGS,
+    **axis_map.LOWERINGS,
+    **max_pool.LOWERINGS,
+    **median_pool.LOWERINGS,
+    **unfold.LOWERINGS,
+    **unpool.LOWERINGS,
     Fused: fused_lowering(ANCHORS),
 }
 """Every op that the backend runs. A family of kernels adds a line."""

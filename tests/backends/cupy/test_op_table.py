@@ -21,9 +21,7 @@ TO_COME = {
     "Reshape", "Flatten", "Squeeze", "ExpandDims", "Transpose", "Concat", "Split", "Slice", "Pad",
     "Flip", "Gather", "IndexAdd", "TakeAlongAxis", "ScatterAdd", "OneHot",
     "ArgMax", "ArgMin", "CumSum", "Conv2d", "ConvTranspose2d", "Conv2dGradWeight",
-    "MaxPool2d", "MaxPool2dScatter", "MaxPool2dGather", "AvgPool2d", "AvgPool2dGrad",
-    "MedianPool2d", "MaxPool2dWithPositions", "MaxUnpool2d", "TakeAtPositions", "Unfold2d",
-    "Fold2d", "ResizeAxis", "AdaptiveMeanAxis", "PadAxis", "AxisMapAdjoint", "MatMul", "Softmax",
+    "MatMul", "Softmax",
     "LogSoftmax", "ChannelMoments", "GroupMoments", "ChannelWindowSum", "CrossEntropy",
     "CrossEntropyGrad", "LabelWeights", "Dropout",
 }  # fmt: skip
