@@ -17,6 +17,7 @@ from minigraph.backends.cupy.call import Binding, Call, Lowering, blocks_for, in
 from minigraph.backends.cupy.code import COMPUTED, STORED, KernelCode, loaded
 from minigraph.backends.cupy.kernels.expressions import literal
 from minigraph.backends.cupy.kernels.images import (
+    EACH,
     block,
     channel_pack,
     pixel_of_thread,
@@ -73,28 +74,27 @@ class AveragePool(KernelCode):
     def body(self) -> str:
         index, width, of = self.index, self.width, COMPUTED[self.dtype]
         element = loaded("elements.at[k]", self.dtype)
-        each = f"for (int k = 0; k < {width}; ++k)"
         weight = f"const {of} weight = row_weight[i] * column_weight[j];"
         if self.is_adjoint:
             row, column, size = "h", "w", ("height", "width")
-            load = f"const auto elements = load_pack<{width}>(x + i * x_row + j * x_pixel);"
-            add = f"{each} total[k] += weight * {element};"
+            load = "const auto elements = load_pack<pack>(x + i * x_row + j * x_pixel);"
+            add = f"{EACH} total[k] += weight * {element};"
             loops = covering_windows(index, block(weight, load, add))
             result = "total[k]"
         else:
             row, column, size = "i", "j", ("windows_down", "windows_across")
-            load = f"const auto elements = load_pack<{width}>(x + h * x_row + w * x_pixel);"
-            add = f"{each} total[k] += {element};"
+            load = "const auto elements = load_pack<pack>(x + h * x_row + w * x_pixel);"
+            add = f"{EACH} total[k] += {element};"
             loops = block(covered_pixels(index, self.window, block(load, add)), weight)
             result = "total[k] * weight"
         return block(
             declared(self.window),
             pixel_of_thread(index, width, row, column, size),
             "x += n * x_image + c;",
-            f"{of} total[{width}];",
-            f"{each} total[k] = {literal(0, self.dtype)};",
+            f"{of} total[pack];",
+            f"{EACH} total[k] = {literal(0, self.dtype)};",
             loops,
-            store_pixel("y", self.dtype, width, row, column, result),
+            store_pixel("y", self.dtype, row, column, result),
         )
 
 

@@ -18,7 +18,7 @@ from minigraph.backends.cupy.call import Binding, Call, Lowering, blocks_for, in
 from minigraph.backends.cupy.code import COMPUTED, STORED, KernelCode, loaded, stored
 from minigraph.backends.cupy.kernels.expressions import literal
 from minigraph.backends.cupy.kernels.fill import fill_calls
-from minigraph.backends.cupy.kernels.images import block
+from minigraph.backends.cupy.kernels.images import EACH, block
 from minigraph.ir.spec import DType
 from minigraph.iteration import Space, collapse
 from minigraph.ops.axis_map import AxisMap, AxisMapAdjoint
@@ -74,26 +74,25 @@ class MapAxis(KernelCode):
         return [f"{part}_{axis}" for part in ("n", "x", "y") for axis in self._axes]
 
     def body(self) -> str:
-        width, of = self.width, COMPUTED[self.dtype]
+        of = COMPUTED[self.dtype]
         x = " + ".join(f"{axis} * x_{axis}" for axis in self._axes if axis != "m")
         y = " + ".join(f"{axis} * y_{axis}" for axis in self._axes)
         place, target = f"x += {x};", f"y + {y}"
-        load = f"load_pack<{width}>(x + source[{'m' if self.moves else 't'}] * x_m)"
+        load = f"load_pack<pack>(x + source[{'m' if self.moves else 't'}] * x_m)"
         if self.moves:
             return block(self._decoded(), place, f"store_pack({target}, {load});")
-        each = f"for (int k = 0; k < {width}; ++k)"
         element = loaded("elements.at[k]", self.dtype)
         return block(
             self._decoded(),
             place,
-            f"{of} total[{width}];",
-            f"{each} total[k] = {literal(0, self.dtype)};",
+            f"{of} total[pack];",
+            f"{EACH} total[k] = {literal(0, self.dtype)};",
             "for (int t = first[m]; t < first[m + 1]; ++t) {",
             f"    const auto elements = {load};",
-            f"    {each} total[k] += {'weight[t] * ' if self.weighted else ''}{element};",
+            f"    {EACH} total[k] += {'weight[t] * ' if self.weighted else ''}{element};",
             "}",
-            f"Pack<{STORED[self.dtype]}, {width}> y_pack;",
-            f"{each} y_pack.at[k] = {stored('total[k]', self.dtype)};",
+            f"Pack<{STORED[self.dtype]}, pack> y_pack;",
+            f"{EACH} y_pack.at[k] = {stored('total[k]', self.dtype)};",
             f"store_pack({target}, y_pack);",
         )
 
@@ -101,8 +100,9 @@ class MapAxis(KernelCode):
         """This thread's indices, the innermost one that of its first element."""
         index, width = self.index, self.width
         outermost, *others, last = self._axes
-        packs, scale = (f"n_{last}", "") if width == 1 else (f"(n_{last} / {width})", f" * {width}")
+        packs, scale = (f"n_{last}", "") if width == 1 else (f"(n_{last} / pack)", " * pack")
         lines = [
+            f"constexpr int pack = {width};",
             f"{index} rest = global_thread<{index}>();",
             f"const {index} {last} = rest % {packs}{scale};",
             f"rest /= {packs};",

@@ -14,6 +14,9 @@ from minigraph.ir.spec import DType
 
 _WIDEST = 16  # bytes of one access
 
+EACH = "for (int k = 0; k < pack; ++k)"
+"""For every channel of a thread."""
+
 
 def channel_pack(*images: Slot) -> int:
     """How many channels a thread takes: a power of two that every pixel of all images is cut into.
@@ -46,31 +49,31 @@ def step_names(name: str) -> list[str]:
 def pixel_of_thread(index: str, width: int, row: str, column: str, size: Sequence[str]) -> str:
     """Statements that find this thread's image ``n``, row, column and first channel ``c``.
 
-    ``size`` names the numbers of rows and of columns; "images" and "channels" are arguments, too.
+    It has ``pack`` channels. ``size`` names the numbers of rows and of columns; "images" and
+    "channels" are arguments, too.
     """
     rows, columns = size
-    packs, scale = ("channels", "") if width == 1 else (f"(channels / {width})", f" * {width}")
-    return "\n".join(
-        [
-            f"{index} rest = global_thread<{index}>();",
-            f"const {index} c = rest % {packs}{scale};",
-            f"rest /= {packs};",
-            f"const {index} {column} = rest % {columns};",
-            f"rest /= {columns};",
-            f"const {index} {row} = rest % {rows}, n = rest / {rows};",
-            "if (n >= images) return;",
-        ]
+    packs, scale = ("channels", "") if width == 1 else ("(channels / pack)", " * pack")
+    return block(
+        f"constexpr int pack = {width};",
+        f"{index} rest = global_thread<{index}>();",
+        f"const {index} c = rest % {packs}{scale};",
+        f"rest /= {packs};",
+        f"const {index} {column} = rest % {columns};",
+        f"rest /= {columns};",
+        f"const {index} {row} = rest % {rows}, n = rest / {rows};",
+        "if (n >= images) return;",
     )
 
 
-def store_pixel(name: str, dtype: DType, width: int, row: str, column: str, value: str) -> str:
+def store_pixel(name: str, dtype: DType, row: str, column: str, value: str) -> str:
     """Statements that store ``value``, an expression of k, for each channel k of the pack."""
     kind = STORED[dtype]
     element = f"({kind}){value}" if dtype.is_integer else stored(value, dtype)
     at = f"{name} + n * {name}_image + {row} * {name}_row + {column} * {name}_pixel + c"
     return block(
-        f"Pack<{kind}, {width}> {name}_pack;",
-        f"for (int k = 0; k < {width}; ++k) {name}_pack.at[k] = {element};",
+        f"Pack<{kind}, pack> {name}_pack;",
+        f"{EACH} {name}_pack.at[k] = {element};",
         f"store_pack({at}, {name}_pack);",
     )
 

@@ -14,6 +14,7 @@ from minigraph.backends.cupy.call import Binding, Call, Lowering, blocks_for, in
 from minigraph.backends.cupy.code import COMPUTED, STORED, KernelCode, loaded
 from minigraph.backends.cupy.kernels.expressions import literal
 from minigraph.backends.cupy.kernels.images import (
+    EACH,
     block,
     channel_pack,
     pixel_of_thread,
@@ -70,30 +71,26 @@ class MaxPool(KernelCode):
         width, of = self.width, COMPUTED[self.dtype]
         lowest = literal(float("-inf"), self.dtype)
         counts = self.positions is not None
-        each = f"for (int k = 0; k < {width}; ++k)"
         return block(
             declared(self.window),
             pixel_of_thread(self.index, width, "i", "j", ("windows_down", "windows_across")),
             "x += n * x_image + c;",
-            f"{of} best[{width}];",
-            f"{each} best[k] = {lowest};",
-            f"{self.index} where[{width}];" if counts else "",
-            f"{each} where[k] = -1;  // nothing yet" if counts else "",
+            f"{of} best[pack];",
+            f"{EACH} best[k] = {lowest};",
+            f"{self.index} where[pack];" if counts else "",
+            f"{EACH} where[k] = -1;  // nothing yet" if counts else "",
             covered_pixels(self.index, self.window, self._compare()),
-            store_pixel("y", self.dtype, width, "i", "j", "best[k]"),
-            store_pixel("position", self.positions, width, "i", "j", "where[k]")
-            if self.positions
-            else "",
+            store_pixel("y", self.dtype, "i", "j", "best[k]"),
+            store_pixel("position", self.positions, "i", "j", "where[k]") if self.positions else "",
         )
 
     def _compare(self) -> str:
         element = loaded("elements.at[k]", self.dtype)
-        lines = f"const auto elements = load_pack<{self.width}>(x + h * x_row + w * x_pixel);\n"
-        each = f"for (int k = 0; k < {self.width}; ++k)"
+        lines = "const auto elements = load_pack<pack>(x + h * x_row + w * x_pixel);\n"
         if self.positions is None:
-            return f"{lines}{each} best[k] = maximum(best[k], {element});"
+            return f"{lines}{EACH} best[k] = maximum(best[k], {element});"
         number = "h * width + w" if self.flat else "u * columns + v"
-        return f"""{lines}{each} {{
+        return f"""{lines}{EACH} {{
     const {COMPUTED[self.dtype]} value = {element};
     const bool is_first_nan = value != value && best[k] == best[k];
     if (where[k] < 0 || value > best[k] || is_first_nan) {{
@@ -130,21 +127,20 @@ class ChosenSum(KernelCode):
     def body(self) -> str:
         width, of = self.width, COMPUTED[self.dtype]
         zero = literal(0, self.dtype)
-        each = f"for (int k = 0; k < {width}; ++k)"
         element = loaded("elements.at[k]", self.dtype)
         add = f"""\
-const auto elements = load_pack<{width}>(y + i * y_row + j * y_pixel);
-const auto chosen = load_pack<{width}>(position + i * position_row + j * position_pixel);
-{each} total[k] += chosen.at[k] == u * columns + v ? {element} : {zero};"""
+const auto elements = load_pack<pack>(y + i * y_row + j * y_pixel);
+const auto chosen = load_pack<pack>(position + i * position_row + j * position_pixel);
+{EACH} total[k] += chosen.at[k] == u * columns + v ? {element} : {zero};"""
         return block(
             declared(self.window),
             pixel_of_thread(self.index, width, "h", "w", ("height", "width")),
             "y += n * y_image + c;",
             "position += n * position_image + c;",
-            f"{of} total[{width}];",
-            f"{each} total[k] = {zero};",
+            f"{of} total[pack];",
+            f"{EACH} total[k] = {zero};",
             covering_windows(self.index, add),
-            store_pixel("x", self.dtype, width, "h", "w", "total[k]"),
+            store_pixel("x", self.dtype, "h", "w", "total[k]"),
         )
 
 
