@@ -40,28 +40,20 @@ from minigraph.places import Table
 
 
 @dataclass(frozen=True)
-class AveragePool(KernelCode):
-    """Sums over windows, each times the weights of its row and column; or the adjoint of that.
+class _Averaging(KernelCode):
+    """What average pooling and its gradient share: ``row_weight[i] column_weight[j]`` of windows.
 
-    y[i, j] = row_weight[i] column_weight[j] sum of x[h, w] over the window (i, j), or
-    y[h, w] = sum of row_weight[i] column_weight[j] x[i, j] over the windows with (h, w).
+    x is read with the strides of what comes, y is written with those of what is made.
     """
 
     dtype: DType
-    is_adjoint: bool
     window: KnownWindow | None
     width: int  # channels of a thread
     index: str
 
     @property
-    def comment(self) -> str:
-        what = "the gradient of means of windows" if self.is_adjoint else "means of windows"
-        return f"{what}, {self.width} channels of a pixel a thread"
-
-    @property
     def pointers(self) -> list[str]:
-        weight = f"const {COMPUTED[self.dtype]}*"
-        kind = STORED[self.dtype]
+        kind, weight = STORED[self.dtype], f"const {COMPUTED[self.dtype]}*"
         return [
             f"{weight} row_weight", f"{weight} column_weight", f"const {kind}* x", f"{kind}* y"
         ]  # fmt: skip
@@ -71,54 +63,87 @@ class AveragePool(KernelCode):
         strides = [*step_names("x"), *step_names("y")]
         return ["images", "channels", *window_names(self.window), *strides]
 
-    def body(self) -> str:
-        index, width, of = self.index, self.width, COMPUTED[self.dtype]
-        element = loaded("elements.at[k]", self.dtype)
-        weight = f"const {of} weight = row_weight[i] * column_weight[j];"
-        if self.is_adjoint:
-            row, column, size = "h", "w", ("height", "width")
-            load = "const auto elements = load_pack<pack>(x + i * x_row + j * x_pixel);"
-            add = f"{EACH} total[k] += weight * {element};"
-            loops = covering_windows(index, block(weight, load, add))
-            result = "total[k]"
-        else:
-            row, column, size = "i", "j", ("windows_down", "windows_across")
-            load = "const auto elements = load_pack<pack>(x + h * x_row + w * x_pixel);"
-            add = f"{EACH} total[k] += {element};"
-            loops = block(covered_pixels(index, self.window, block(load, add)), weight)
-            result = "total[k] * weight"
+    def _summed(self, row: str, column: str, size: tuple[str, str], sums: str, result: str) -> str:
         return block(
             declared(self.window),
-            pixel_of_thread(index, width, row, column, size),
+            pixel_of_thread(self.index, self.width, row, column, size),
             "x += n * x_image + c;",
-            f"{of} total[pack];",
+            f"{COMPUTED[self.dtype]} total[pack];",
             f"{EACH} total[k] = {literal(0, self.dtype)};",
-            loops,
+            sums,
             store_pixel("y", self.dtype, row, column, result),
         )
 
+    @property
+    def _weight(self) -> str:
+        return f"const {COMPUTED[self.dtype]} weight = row_weight[i] * column_weight[j];"
+
+    @property
+    def _element(self) -> str:
+        return loaded("elements.at[k]", self.dtype)
+
+
+@dataclass(frozen=True)
+class AveragePool(_Averaging):
+    """``y[i, j] = weight[i, j] sum of x[h, w]`` over the window (i, j)."""
+
+    @property
+    def comment(self) -> str:
+        return f"means of windows (channels a thread: {self.width})"
+
+    def body(self) -> str:
+        add = block(
+            "const auto elements = load_pack<pack>(x + h * x_row + w * x_pixel);",
+            f"{EACH} total[k] += {self._element};",
+        )
+        sums = block(covered_pixels(self.index, self.window, add), self._weight)
+        return self._summed("i", "j", ("windows_down", "windows_across"), sums, "total[k] * weight")
+
+
+@dataclass(frozen=True)
+class AveragePoolGradient(_Averaging):
+    """``y[h, w] = sum of weight[i, j] x[i, j]`` over the windows with (h, w)."""
+
+    @property
+    def comment(self) -> str:
+        return f"the gradient of means of windows (channels a thread: {self.width})"
+
+    def body(self) -> str:
+        add = block(
+            self._weight,
+            "const auto elements = load_pack<pack>(x + i * x_row + j * x_pixel);",
+            f"{EACH} total[k] += weight * {self._element};",
+        )
+        sums = covering_windows(self.index, add)
+        return self._summed("h", "w", ("height", "width"), sums, "total[k]")
+
+
+# ---- calls
+
 
 def _average(binding: Binding) -> list[Call]:
-    return _calls(binding.op, binding.inputs[0], binding.output, is_adjoint=False)
+    (x,), y = binding.inputs, binding.output
+    return _calls(AveragePool, binding, x, y)
 
 
 def _average_grad(binding: Binding) -> list[Call]:
-    return _calls(binding.op, binding.inputs[0], binding.output, is_adjoint=True)
+    (gy,), gx = binding.inputs, binding.output
+    return _calls(AveragePoolGradient, binding, gx, gy)
 
 
-def _calls(op: Any, x: Slot, y: Slot, *, is_adjoint: bool) -> list[Call]:
+def _calls(kernel: type[_Averaging], binding: Binding, image: Slot, pooled: Slot) -> list[Call]:
+    (x,), y, op = binding.inputs, binding.output, binding.op
     if y.spec.size == 0:
         return []
-    image, pooled = (y, x) if is_adjoint else (x, y)
     size, windows = image.spec.shape[2:], pooled.spec.shape[2:]
     dtype = x.spec.dtype
     weights = [
-        Table(np.array(_weights(op, axis, size, windows[axis]), dtype.accumulator.numpy))
+        Table(_weights(op, axis, size, windows[axis]).astype(dtype.accumulator.numpy))
         for axis in (0, 1)
     ]
-    width = channel_pack(x, y)
-    code = AveragePool(dtype, is_adjoint, known_window(op), width, index_type(x, y))
-    window = window_sizes(op, code.window, size, windows)
+    width, known = channel_pack(x, y), known_window(op)
+    code = kernel(dtype, known, width, index_type(x, y))
+    window = window_sizes(op, known, size, windows)
     sizes = (*x.spec.shape[:2], *window, *steps(x), *steps(y))
     blocks = blocks_for(y.spec.size // width, code.threads)
     return [Call(code, (*weights, x), (y,), sizes, blocks)]

@@ -49,7 +49,7 @@ class MapAxis(KernelCode):
     @property
     def comment(self) -> str:
         taps = "one tap" if self.moves else "weighted taps" if self.weighted else "taps"
-        return f"sums of {taps} along an axis, {self.width} elements a thread"
+        return f"sums of {taps} along an axis (elements a thread: {self.width})"
 
     @property
     def pointers(self) -> list[str]:
@@ -109,11 +109,8 @@ class MapAxis(KernelCode):
         ]
         for axis in reversed(others):
             lines += [f"const {index} {axis} = rest % n_{axis};", f"rest /= n_{axis};"]
-        return block(*lines, f"const {index} {outermost} = rest;", _guard(outermost))
-
-
-def _guard(axis: str) -> str:
-    return f"if ({axis} >= n_{axis}) return;"
+        guard = f"if ({outermost} >= n_{outermost}) return;"
+        return block(*lines, f"const {index} {outermost} = rest;", guard)
 
 
 # ---- taps

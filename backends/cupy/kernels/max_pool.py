@@ -53,7 +53,7 @@ class MaxPool(KernelCode):
     @property
     def comment(self) -> str:
         what = "maxima" if self.positions is None else "maxima and their positions"
-        return f"{what} of windows: a thread takes {self.width} channels of one"
+        return f"{what} of windows (channels a thread: {self.width})"
 
     @property
     def pointers(self) -> list[str]:
@@ -112,7 +112,7 @@ class ChosenSum(KernelCode):
 
     @property
     def comment(self) -> str:
-        return f"sums of what the windows have that chose a pixel, {self.width} channels a thread"
+        return f"sums of the windows that chose a pixel (channels a thread: {self.width})"
 
     @property
     def pointers(self) -> list[str]:
