@@ -6,12 +6,18 @@ from collections.abc import Mapping
 
 from minigraph.backends.cupy.call import Lowering
 from minigraph.backends.cupy.kernels import (
+    average_pool,
+    axis_map,
     elementwise,
     fill,
     loss,
+    max_pool,
+    median_pool,
     moments,
     reduce,
     softmax,
+    unfold,
+    unpool,
     window_sum,
 )
 from minigraph.backends.cupy.kernels.fused import fused_lowering
@@ -27,7 +33,13 @@ LOWERINGS: Mapping[type, Lowering] = {
     **loss.LOWERINGS,
     **moments.LOWERINGS,
     **reduce.LOWERINGS,
+    **average_pool.LOWERINGS,
+    **axis_map.LOWERINGS,
+    **max_pool.LOWERINGS,
+    **median_pool.LOWERINGS,
     **softmax.LOWERINGS,
+    **unfold.LOWERINGS,
+    **unpool.LOWERINGS,
     **window_sum.LOWERINGS,
     Fused: fused_lowering(ANCHORS),
 }
