@@ -73,15 +73,11 @@ def _forward(g: ConvGeometry, x: Slot, w: Slot, y: Slot) -> Plan:
     left: Matrix | Windows
     first = (extents.rows, extents.columns, extents.depth)
     if _is_pointwise(g):
-        left, left_sizes = matrix(
-            x, extents.rows, channels, x.strides[3], x.strides[1], [group.a]
-        )
+        left, left_sizes = matrix(x, extents.rows, channels, x.strides[3], x.strides[1], [group.a])
     else:
         left, left_sizes = _windows(g, x, True)
         first += _window_extents(g)
-    return Plan(
-        extents, left, right, first, left_sizes, right_sizes, (y.strides[3],), (group,)
-    )
+    return Plan(extents, left, right, first, left_sizes, right_sizes, (y.strides[3],), (group,))
 
 
 def _windows(g: ConvGeometry, x: Slot, depth_in_columns: bool) -> tuple[Windows, tuple[int, ...]]:
@@ -113,9 +109,7 @@ def _transposed(g: ConvGeometry, x: Slot, w: Slot, y: Slot) -> Plan:
         left, left_sizes = matrix(x, extents.rows, channels, x.strides[3], x.strides[1], [group.a])
         right, right_sizes = matrix(w, outputs, channels, w.strides[1], w.strides[0], [group.b])
         first = (extents.rows, extents.columns, extents.depth)
-        return Plan(
-            extents, left, right, first, left_sizes, right_sizes, (y.strides[3],), (group,)
-        )
+        return Plan(extents, left, right, first, left_sizes, right_sizes, (y.strides[3],), (group,))
     tap_steps = (-(d // math.gcd(s, d)) for s, d in zip(g.stride, g.dilation, strict=True))
     return Plan(
         extents,
@@ -155,9 +149,7 @@ def _weight_gradient(g: ConvGeometry, x: Slot, gy: Slot, y: Slot) -> Plan:
     extents = extents_of(None, g)
     channels, outputs = g.in_channels // g.groups, g.out_channels // g.groups
     group = BatchAxis(g.groups, outputs, channels, outputs * y.strides[0])
-    left, left_sizes = matrix(
-        gy, outputs, extents.depth, gy.strides[1], gy.strides[3], [group.a]
-    )
+    left, left_sizes = matrix(gy, outputs, extents.depth, gy.strides[1], gy.strides[3], [group.a])
     right: Matrix | Windows
     first = (extents.rows, extents.columns, extents.depth)
     if _is_pointwise(g):
@@ -167,9 +159,7 @@ def _weight_gradient(g: ConvGeometry, x: Slot, gy: Slot, y: Slot) -> Plan:
     else:
         right, right_sizes = _windows(g, x, False)
         first += _window_extents(g)
-    return Plan(
-        extents, left, right, first, left_sizes, right_sizes, (y.strides[0],), (group,)
-    )
+    return Plan(extents, left, right, first, left_sizes, right_sizes, (y.strides[0],), (group,))
 
 
 # ---- methods

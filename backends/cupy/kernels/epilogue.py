@@ -68,9 +68,7 @@ class Epilogue:
             lines, last = statements(body, self.dtypes[:-1], given), names(body, given)[-1]
         lines.append(f"return {stored(last, self.dtypes[-1])};")
         text = "\n".join(f"    {line}" for line in lines)
-        return (
-            f"__device__ inline {STORED[self.dtypes[-1]]} {name}({parameters})\n{{\n{text}\n}}"
-        )
+        return f"__device__ inline {STORED[self.dtypes[-1]]} {name}({parameters})\n{{\n{text}\n}}"
 
     def packs(self, width: int, at: str, channel: str) -> list[str]:
         """Statements that load the operands of neighbouring results, for ``of_pack``."""

@@ -167,9 +167,7 @@ class Gemm(KernelCode):
         lines += [f"const {index} i0 = rest;", "if (i0 >= n0) return;"]
         for x in "aby":
             terms = " + ".join(f"i{axis} * {x}_step{axis}" for axis in range(self.batch_axes))
-            lines.append(
-                f"const {index} y_first = {terms};" if x == "y" else f"{x} += {terms};"
-            )
+            lines.append(f"const {index} y_first = {terms};" if x == "y" else f"{x} += {terms};")
         return lines
 
     def _part(self) -> list[str]:

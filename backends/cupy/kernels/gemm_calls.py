@@ -129,9 +129,7 @@ def product_calls(binding: Binding, a: Place, b: Place, plan: Plan) -> list[Call
         return []
     y, how = binding.output, shares(plan.extents)
     epilogue, operands = epilogue_of(binding), epilogue_places(binding)
-    assert all(
-        place.strides == y.strides for place in operands if place.spec.shape == y.spec.shape
-    )
+    assert all(place.strides == y.strides for place in operands if place.spec.shape == y.spec.shape)
     if how.parts == 1:
         return [_call(plan, how, epilogue, (a, b, *operands), y, _pack(plan, operands, y))]
     count = how.parts * y.spec.size
@@ -180,8 +178,10 @@ def _call(
 def _pack(plan: Plan, operands: Sequence[Slot], y: Slot) -> int:
     """Four results are stored at once where all of them are there, and aligned."""
     steps = [step for axis in plan.batch for step in (axis.y,)]
-    if not plan.adjacent or plan.extents.columns % 4 or any(
-        step % 4 for step in (*plan.y_sizes, *steps)
+    if (
+        not plan.adjacent
+        or plan.extents.columns % 4
+        or any(step % 4 for step in (*plan.y_sizes, *steps))
     ):
         return 1
     return 4 if all(_aligned(place, 4) for place in (*operands, y)) else 1
@@ -217,5 +217,3 @@ def matrix(
         width = pack_width(place, outer, (inner_step, *others))
         return Matrix(width, depth_in_columns=False), (inner_step,)
     return Matrix(1, depth_in_columns=True, adjacent=False), (outer_step, inner_step)
-
-

@@ -37,7 +37,9 @@ def _extents(op: MatMul, a: TensorSpec, b: TensorSpec) -> Extents:
 def _joins_batch(op: MatMul, a: TensorSpec, b: TensorSpec, y: TensorSpec) -> bool:
     """Whether all of ``a`` is one matrix of more rows: there is one ``b`` for the batch."""
     one_matrix = math.prod(b.shape[:-2]) == 1 and not op.transpose_a
-    return one_matrix and y.ndim == 3 and a.shape[:-1] == y.shape[:-1]  # of four axes, channels last
+    return (
+        one_matrix and y.ndim == 3 and a.shape[:-1] == y.shape[:-1]
+    )  # of four axes, channels last
 
 
 def _candidates(
@@ -80,9 +82,7 @@ def _calls(binding: Binding) -> Sequence[AnyCall]:
 def _batch_axes(a: Slot, b: Slot, y: Slot) -> tuple[BatchAxis, ...]:
     shape = y.spec.shape[:-2]
     space = collapse(shape, [_batch_strides(place, shape) for place in (a, b, y)])
-    return tuple(
-        BatchAxis(*numbers) for numbers in zip(space.sizes, *space.strides, strict=True)
-    )
+    return tuple(BatchAxis(*numbers) for numbers in zip(space.sizes, *space.strides, strict=True))
 
 
 def _batch_strides(place: Slot, batch: Sequence[int]) -> Strides:
