@@ -7,6 +7,7 @@ from typing import Any
 
 from minigraph.backend import Algorithm, Refused, Supported
 from minigraph.backends.cupy.call import AnyCall, Binding, Context, Lowering, memory_seconds
+from minigraph.backends.cupy.kernels.epilogue import can_finish
 from minigraph.backends.cupy.kernels.expressions import EXPRESSIONS
 from minigraph.backends.cupy.kernels.pointwise import pointwise_calls
 from minigraph.ir.spec import TensorSpec
@@ -44,7 +45,7 @@ def can_fuse(
 ) -> Supported | Refused:
     """Whether one kernel can run the body."""
     if type(body.anchor.op) in anchors:
-        return Refused("no epilogues yet")
+        return can_finish(body, inputs)
     for instruction in body.instructions:
         if type(instruction.op) not in EXPRESSIONS:
             return Refused(f"no body can have {instruction.op.name} in it")

@@ -8,9 +8,11 @@ from minigraph.backends.cupy.call import Lowering
 from minigraph.backends.cupy.kernels import (
     average_pool,
     axis_map,
+    conv,
     elementwise,
     fill,
     loss,
+    matmul,
     max_pool,
     median_pool,
     moments,
@@ -21,22 +23,28 @@ from minigraph.backends.cupy.kernels import (
     window_sum,
 )
 from minigraph.backends.cupy.kernels.fused import fused_lowering
+from minigraph.ops.conv import Conv2dGradWeight
 from minigraph.ops.fused import Fused
 
-ANCHORS: Mapping[type, Lowering] = {}
+ANCHORS: Mapping[type, Lowering] = {
+    op: lowering
+    for op, lowering in {**conv.LOWERINGS, **matmul.LOWERINGS}.items()
+    if op is not Conv2dGradWeight
+}
 """Ops that can finish their results by an epilogue before they store them."""
 
 LOWERINGS: Mapping[type, Lowering] = {
-    **ANCHORS,
+    **average_pool.LOWERINGS,
+    **axis_map.LOWERINGS,
+    **conv.LOWERINGS,
     **elementwise.LOWERINGS,
     **fill.LOWERINGS,
     **loss.LOWERINGS,
-    **moments.LOWERINGS,
-    **reduce.LOWERINGS,
-    **average_pool.LOWERINGS,
-    **axis_map.LOWERINGS,
+    **matmul.LOWERINGS,
     **max_pool.LOWERINGS,
     **median_pool.LOWERINGS,
+    **moments.LOWERINGS,
+    **reduce.LOWERINGS,
     **softmax.LOWERINGS,
     **unfold.LOWERINGS,
     **unpool.LOWERINGS,
