@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from itertools import pairwise
 from typing import Any
 
@@ -15,6 +16,7 @@ from minigraph.ir.errors import MemoryLimitError
 _OPTIONS = ("--std=c++17",)
 _INSTALL = 'pip install "minigraph[cuda12]", or cuda13 for drivers of CUDA 13'
 _PLAIN_SHARED_BYTES = 48 << 10  # a kernel that wants more dynamic shared memory has to say so
+_OUT_OF_MEMORY = 2  # cudaErrorMemoryAllocation: CuPy has no name for it
 
 
 def available() -> Supported | Refused:
@@ -76,6 +78,8 @@ class CudaDevice:
             total_bytes=properties["totalGlobalMem"],
         )
 
+    runs_libraries = True
+
     # ---- memory and code
 
     def free_bytes(self) -> int:
@@ -87,7 +91,7 @@ class CudaDevice:
             try:
                 return CudaMemory(self._cupy.cuda.Memory(max(nbytes, 1)), nbytes)
             except self._runtime.CUDARuntimeError as error:
-                if error.status != self._runtime.errorMemoryAllocation:
+                if error.status != _OUT_OF_MEMORY:
                     raise
         raise MemoryLimitError(
             f"Expected {nbytes:,} bytes of memory on {self.info.name}, got {self.free_bytes():,} "
@@ -148,7 +152,8 @@ class CudaDevice:
             try:
                 work()
             except BaseException:
-                self._stream.end_capture()
+                with suppress(self._runtime.CUDARuntimeError):  # what the error has spoilt already
+                    self._stream.end_capture()
                 raise
             graph = self._stream.end_capture()
             graph.upload(self._stream)

@@ -50,6 +50,8 @@ class EmulatedDevice:
     results differ. While something is recorded, all that a capture of CUDA would refuse is refused.
     """
 
+    runs_libraries = False
+
     def __init__(self, backward: bool = False, compiler: Compiler | None = None) -> None:
         self.compiler = shared_compiler() if compiler is None else compiler
         self.info = DeviceInfo("emulated", (9, 0), 4, 1 << 34)
