@@ -11,6 +11,7 @@ from minigraph.backend import Algorithm, Program, Refused, Supported, channels_l
 from minigraph.backends.cupy import cuda_device
 from minigraph.backends.cupy.call import Context
 from minigraph.backends.cupy.cudnn.plans import open_cudnn
+from minigraph.backends.cupy.describe import describe
 from minigraph.backends.cupy.device import Device
 from minigraph.backends.cupy.kernels.fused import can_fuse
 from minigraph.backends.cupy.kernels.table import ANCHORS, LOWERINGS
@@ -58,6 +59,11 @@ class CupyBackend:
     def available(cls) -> Supported | Refused:
         """Where CuPy can be imported, and finds a GPU whose driver is new enough for it."""
         return cuda_device.available()
+
+    @classmethod
+    def describe(cls) -> list[str]:
+        """Lines on GPUs and libraries, and on what to install where one is missing."""
+        return describe()
 
     @property
     def fingerprint(self) -> str:

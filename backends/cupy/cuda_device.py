@@ -32,8 +32,8 @@ def available() -> Supported | Refused:
             return Refused("no NVIDIA driver is installed")
         if driver // 1000 < wanted // 1000:
             return Refused(
-                f"the NVIDIA driver is for CUDA {_version(driver)}, this CuPy for "
-                f"{_version(wanted)}: update the driver, or install the other CuPy ({_INSTALL})"
+                f"the NVIDIA driver is for CUDA {cuda_version(driver)}, this CuPy for "
+                f"{cuda_version(wanted)}: update the driver, or install the other CuPy ({_INSTALL})"
             )
         if runtime.getDeviceCount() == 0:
             return Refused("no GPU is visible (CUDA_VISIBLE_DEVICES may hide them)")
@@ -42,7 +42,8 @@ def available() -> Supported | Refused:
     return Supported()
 
 
-def _version(number: int) -> str:
+def cuda_version(number: int) -> str:
+    """CUDA's version numbers in writing: 12090 is 12.9."""
     return f"{number // 1000}.{number % 1000 // 10}"
 
 

@@ -11,6 +11,7 @@ import json
 import logging
 import statistics
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -30,6 +31,7 @@ from minigraph.whole_file import write_whole
 
 _LOG = logging.getLogger("minigraph")
 _MEASURED = 8  # plans of a signature: cuDNN lists those first that it thinks fast
+_BUILDING_SECONDS = 1.0  # of a signature: plans whose kernels are compiled first take that each
 _TURNS = 5
 _LARGEST_FILE = 16 << 20
 
@@ -94,11 +96,7 @@ class Cudnn:
 
     def _fastest(self, graph: Graph, signature: Signature) -> Plan | None:
         """Plans take turns on memory of their own, whose content does not matter."""
-        built = []
-        for plan in graph.plans():
-            built.append(plan)
-            if len(built) == _MEASURED:
-                break
+        built = self._built(graph)
         if not built:
             return None
         width = signature.dtype.numpy.itemsize
@@ -118,6 +116,15 @@ class Cudnn:
         best = min(works, key=seconds.__getitem__)  # a tie: the one that cuDNN lists first
         size = next(size for _, name, size in built if name == best)
         return Plan(best, size, seconds[best])
+
+    def _built(self, graph: Graph) -> list[tuple[int, str, int]]:
+        """The first plans of a graph, as many as can be built in the time there is."""
+        built, start = [], time.monotonic()
+        for plan in graph.plans():
+            built.append(plan)
+            if len(built) == _MEASURED or time.monotonic() - start > _BUILDING_SECONDS:
+                break
+        return built
 
     def _runs(self, work: Callable[[], None]) -> bool:
         """Whether a plan starts at all; that also warms it up."""
