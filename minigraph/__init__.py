@@ -125,6 +125,8 @@ from minigraph.optimizers import (
     AdamW,
     ClipGlobalNorm,
     ClipValue,
+    DynamicLossScale,
+    FixedLossScale,
     Groups,
     Momentum,
     Nesterov,
@@ -132,6 +134,7 @@ from minigraph.optimizers import (
     WeightDecay,
     weights_only,
 )
+from minigraph.passes import MixedPrecision
 from minigraph.schedules import Cosine, OneCycle, Polynomial, StepDecay, WarmUp
 from minigraph.summary import summary
 
@@ -148,7 +151,9 @@ __all__ = [
     "ClipValue",
     "Cosine",
     "DType",
+    "DynamicLossScale",
     "Executable",
+    "FixedLossScale",
     "Groups",
     "IllegalIndexError",
     "IllegalLabelError",
@@ -156,6 +161,7 @@ __all__ = [
     "LoadError",
     "MemoryLimitError",
     "MinigraphError",
+    "MixedPrecision",
     "Momentum",
     "Nesterov",
     "OneCycle",

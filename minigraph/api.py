@@ -13,9 +13,9 @@ from minigraph.compiler import ModelFunction, Options, compile_inference, compil
 from minigraph.executable import Executable
 from minigraph.inputs import follow
 from minigraph.ir.errors import BuilderError, InputError, UnsupportedError
-from minigraph.ir.spec import SpecLike, TensorSpec
-from minigraph.optimizers import LEARNING_RATE, Optimizer
-from minigraph.passes import Pass
+from minigraph.ir.spec import DType, DTypeLike, SpecLike, TensorSpec
+from minigraph.optimizers import LEARNING_RATE, LossScale, Optimizer, loss_scale_of
+from minigraph.passes import MixedPrecision, Pass, precision_of
 from minigraph.replay import FunctionSource, GraphSource, Source
 from minigraph.serialization import load_model
 from minigraph.state import ModelState
@@ -38,6 +38,8 @@ def compile(
     memory_limit: int | None = None,
     passes: Sequence[Pass] | None = None,
     tune: str = "estimate",
+    precision: DTypeLike | MixedPrecision = "float32",
+    loss_scale: LossScale | str | float | None = None,
 ) -> Executable:
     """Compile a model function: to a training step where an optimiser is given, else to inference.
 
@@ -53,6 +55,11 @@ def compile(
     bounds work, cached and state memory, or raises MemoryLimitError. ``passes`` replaces the
     pipeline (see ``compiler.default_passes``). ``tune="measure"`` times the algorithms of each node
     where there are several, and keeps the times on disk; the default takes the backend's estimates.
+
+    ``precision`` is that of convolutions, products and what follows them: "bfloat16" or "float16"
+    (mixed precision), or an ``mg.MixedPrecision`` that keeps some nodes out. Parameters, state,
+    inputs and outputs keep their dtype. ``loss_scale`` is "dynamic" (what float16 has by default),
+    a number, or an ``mg.DynamicLossScale``: see docs/precision.md.
     """
     if not callable(model):
         raise BuilderError(f"Expected a model function, got {type(model).__name__}")
@@ -61,7 +68,10 @@ def compile(
             f"Expected inputs as a mapping of names to specs, got {type(inputs).__name__}"
         )
     specs = {name: TensorSpec.of(spec) for name, spec in inputs.items()}
-    options = Options(max_relative_error, memory_limit, passes, tune)
+    options = Options(
+        max_relative_error, memory_limit, passes, tune,
+        *_precision_and_scale(precision, loss_scale, optimizer),
+    )  # fmt: skip
     if not isinstance(seed, int):
         raise BuilderError(f"Expected a whole number as the seed, got {seed!r}")
     _check_arguments(specs, optimizer, outputs, state)
@@ -97,6 +107,8 @@ def load(
     memory_limit: int | None = None,
     passes: Sequence[Pass] | None = None,
     tune: str = "estimate",
+    precision: DTypeLike | MixedPrecision = "float32",
+    loss_scale: LossScale | str | float | None = None,
 ) -> Executable:
     """Load a saved model for inference, or with an optimiser to train on.
 
@@ -105,7 +117,8 @@ def load(
     shape is refused by name. (A Python number that the model took from a shape, such as
     ``1 / x.shape[0]``, is frozen in the file.) With ``state`` of another executable of this model
     the file's values are left aside: ``mg.load(path, outputs=[...], state=step.state)``. Slots of
-    an optimiser go on where they were saved; its learning rate is the one given here. Raises
+    an optimiser go on where they were saved; its learning rate is the one given here. A saved model
+    has no precision of its own: ``precision`` and ``loss_scale`` are as for ``compile``. Raises
     LoadError.
     """
     saved = load_model(path)
@@ -118,7 +131,10 @@ def load(
         if spec.ndim != specs[name].ndim:
             raise InputError(f"Expected {specs[name].ndim} axes for {name!r}, got {spec}")
     specs = follow(specs, given)
-    options = Options(max_relative_error, memory_limit, passes, tune)
+    options = Options(
+        max_relative_error, memory_limit, passes, tune,
+        *_precision_and_scale(precision, loss_scale, optimizer),
+    )  # fmt: skip
     _check_arguments(specs, optimizer, outputs, state)
     engine = _engine(backend, threads, state)
     shared = ModelState(engine, seed=0) if state is None else state
@@ -129,6 +145,23 @@ def load(
         GraphSource(saved.graph), specs, optimizer, loss, outputs, engine, shared, options,
         saved.metadata,
     )  # fmt: skip
+
+
+def _precision_and_scale(
+    precision: DTypeLike | MixedPrecision,
+    loss_scale: LossScale | str | float | None,
+    optimizer: Optimizer | None,
+) -> tuple[MixedPrecision | None, LossScale | None]:
+    lowered = precision_of(precision)
+    if optimizer is None:
+        if loss_scale is not None:
+            raise BuilderError(
+                f"Expected a loss scale beside an optimiser only, got {loss_scale!r} for inference"
+            )
+        return lowered, None
+    if loss_scale is None and lowered is not None and lowered.dtype is DType.FLOAT16:
+        loss_scale = "dynamic"
+    return lowered, None if loss_scale is None else loss_scale_of(loss_scale)
 
 
 def _engine(backend: str | Backend, threads: int | None, state: ModelState | None) -> Backend:

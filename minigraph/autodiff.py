@@ -6,12 +6,14 @@ from ``wrt`` to the loss are visited, and a cotangent that does not exist stays 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from minigraph.ir.builder import Builder
 from minigraph.ir.errors import GradientError
 from minigraph.ir.graph import Graph, Node, Role, Value
 from minigraph.ir.tensor import Tensor
 from minigraph.ops import new_builder
+from minigraph.ops.elementwise import cast
 from minigraph.ops.shape import zeros_like
 
 
@@ -36,11 +38,16 @@ def gradient_name(name: str) -> str:
     return f"gradient({name})"
 
 
-def add_gradients(graph: Graph, loss: str) -> Graph:
+def add_gradients(
+    graph: Graph, loss: str, scale: Callable[[Builder], Tensor] | None = None
+) -> Graph:
     """Add the gradient of the output ``loss`` for every parameter that training may change.
 
     Each becomes an output called ``gradient(<parameter>)``; a parameter that the loss does not
-    depend on has none. Raises GradientError where there is no such loss, or nothing to train.
+    depend on has none. ``scale`` makes a scalar by which the loss is multiplied on the way: the
+    cotangents of all values in between are as many times as large (those of 16-bit values would
+    vanish otherwise), and each gradient is divided by it in float32 at least. Raises GradientError
+    where there is no such loss, or nothing to train.
     """
     if loss not in graph.outputs:
         raise GradientError(
@@ -50,10 +57,18 @@ def add_gradients(graph: Graph, loss: str) -> Graph:
     parameters = [state for state in graph.state if state.role is Role.PARAMETER]
     builder = new_builder(graph)
     tensors = [builder.wrap(state.value) for state in parameters]
-    found = _cotangents(builder.wrap(graph.outputs[loss]), [t.value for t in tensors], None)
+    target = builder.wrap(graph.outputs[loss])
+    factor = None if scale is None else scale(builder)
+    seed = None if factor is None else cast(factor, target.dtype)
+    found = _cotangents(target, [t.value for t in tensors], seed)
     for parameter, grad in zip(parameters, found, strict=True):
-        if grad is not None:
-            builder.output(gradient_name(parameter.name), grad)
+        if grad is None:
+            continue
+        if factor is not None:
+            with builder.absolute_scope("unscaled", parameter.name):
+                wide = grad.dtype.accumulator
+                grad = cast(grad, wide) / cast(factor, wide)
+        builder.output(gradient_name(parameter.name), grad)
     if all(grad is None for grad in found):
         raise GradientError(
             f"Expected {loss!r} to depend on a trainable parameter, got none among "

@@ -21,10 +21,11 @@ from minigraph.layouts import assign_layouts
 from minigraph.lower import lower
 from minigraph.memory import MemoryPlan, plan_memory
 from minigraph.ops import new_builder
-from minigraph.optimizers import Optimizer, add_updates
+from minigraph.optimizers import LossScale, Optimizer, add_scaled_updates, add_updates
 from minigraph.passes import (
     FuseElementwise,
     FuseEpilogue,
+    MixedPrecision,
     Pass,
     PassReport,
     eliminate_dead_nodes,
@@ -33,9 +34,12 @@ from minigraph.passes import (
     keep_outputs,
     mask_pooled_gradient,
     merge_common_nodes,
+    read_narrow,
+    recompute_widening,
     run_passes,
     to_inference,
     to_training,
+    with_outputs,
 )
 from minigraph.tuning import measured_candidates
 
@@ -50,6 +54,8 @@ class Options:
     memory_limit: int | None = None  # bytes: work, cached and state memory together
     passes: Sequence[Pass] | None = None  # None: the default pipeline
     tune: str = "estimate"  # or "measure": time the algorithms of each node
+    precision: MixedPrecision | None = None  # None: as the model function says
+    loss_scale: LossScale | None = None
 
     def __post_init__(self) -> None:
         if not self.max_relative_error > 0:
@@ -80,14 +86,22 @@ class Compiled:
     program: Program
 
 
+FOLDING: tuple[Pass, ...] = (
+    eliminate_dead_nodes,
+    fold_constants,
+    merge_common_nodes,
+    fold_batch_norm,
+)
+"""What the pipeline begins with: nothing here depends on the backend."""
+
+
 def default_passes(backend: Backend) -> tuple[Pass, ...]:
     """The pipeline for training and inference alike."""
     return (
-        eliminate_dead_nodes,
-        fold_constants,
-        merge_common_nodes,
-        fold_batch_norm,
+        *FOLDING,
         mask_pooled_gradient,
+        read_narrow,
+        recompute_widening,
         FuseEpilogue(backend.can_fuse),
         FuseElementwise(backend.can_fuse),
         eliminate_dead_nodes,
@@ -102,31 +116,60 @@ def compile_training(
     loss: str,
     backend: Backend,
     options: Options,
+    preferred: Mapping[str, str] | None = None,
 ) -> Compiled:
     """A model's graph to a training step: (batch, state) -> (outputs, new state)."""
+    names = tuple(source.outputs if outputs is None else outputs)
+    scale = options.loss_scale
     graph = to_training(source)
-    graph = add_gradients(graph, loss)
-    graph = add_updates(graph, optimizer)
-    graph = keep_outputs(graph, source.outputs if outputs is None else outputs)
-    return finish(graph, backend, options)
+    reports: tuple[PassReport, ...] = ()
+    if options.precision is not None:
+        options.precision.check(source)
+        graph, reports = run_passes(with_outputs(graph, names), (options.precision,))
+    graph = add_gradients(graph, loss, None if scale is None else scale.tensor)
+    if scale is None:
+        graph = add_updates(graph, optimizer)
+    else:
+        graph = add_scaled_updates(graph, optimizer, scale)
+    return finish(keep_outputs(graph, names), backend, options, reports, preferred)
 
 
 def compile_inference(
-    source: Graph, outputs: Sequence[str] | None, *, backend: Backend, options: Options
+    source: Graph,
+    outputs: Sequence[str] | None,
+    *,
+    backend: Backend,
+    options: Options,
+    preferred: Mapping[str, str] | None = None,
 ) -> Compiled:
     """A model's graph to a pure function of batch and state."""
     graph = to_inference(source)
     graph = keep_outputs(graph, graph.outputs if outputs is None else outputs)
-    return finish(graph, backend, options)
+    if options.precision is None:
+        return finish(graph, backend, options, (), preferred)
+    options.precision.check(source)
+    # Batch norm is folded into the weights in float32, and both are rounded together.
+    before = FOLDING if options.passes is None else ()
+    graph, reports = run_passes(graph, (*before, options.precision))
+    return finish(graph, backend, options, reports, preferred)
 
 
-def finish(built: Graph, backend: Backend, options: Options) -> Compiled:
-    """Passes, algorithms, memory plan, program."""
+def finish(
+    built: Graph,
+    backend: Backend,
+    options: Options,
+    earlier: tuple[PassReport, ...] = (),
+    preferred: Mapping[str, str] | None = None,
+) -> Compiled:
+    """Passes, algorithms, memory plan, program. ``earlier`` are reports of passes before these.
+
+    ``preferred`` names algorithms by node that are taken where the budgets allow.
+    """
     _check_sizes(built, options.memory_limit)
     passes = default_passes(backend) if options.passes is None else tuple(options.passes)
     graph, reports = run_passes(built, passes)
-    choices, plan = _fit_memory(graph, backend, options)
-    return Compiled(built, graph, reports, choices, plan, lower(graph, choices, plan))
+    choices, plan = _fit_memory(graph, backend, options, preferred)
+    return Compiled(built, graph, (*earlier, *reports), choices, plan, lower(graph, choices, plan))
 
 
 def _check_sizes(graph: Graph, limit: int | None) -> None:
@@ -153,17 +196,17 @@ def physical_memory() -> int | None:
 
 
 def _fit_memory(
-    graph: Graph, backend: Backend, options: Options
+    graph: Graph, backend: Backend, options: Options, preferred: Mapping[str, str] | None
 ) -> tuple[Mapping[Node, Choice], MemoryPlan]:
     """Choose and plan; where the plan exceeds the limit, choose again with half the workspace."""
     budget = options.max_relative_error
     layouts = assign_layouts(graph, backend)
     candidates: Candidates = backend.candidates
-    if options.tune == "measure":
+    if options.tune == "measure" and not preferred:
         candidates = measured_candidates(graph, backend, layouts, budget)
     select = partial(
         select_algorithms, graph, backend, layouts,
-        max_relative_error=budget, candidates=candidates,
+        max_relative_error=budget, candidates=candidates, preferred=preferred,
     )  # fmt: skip
     choices = select()
     plan = plan_memory(graph, choices, layouts)

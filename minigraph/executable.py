@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -31,7 +31,18 @@ from minigraph.state import ModelState
 _LOG = logging.getLogger("minigraph")
 _KEPT_SPECIALISATIONS = 4
 
-CompileGraph = Callable[[Graph, "Sequence[str] | None"], Compiled]
+
+class CompileGraph(Protocol):
+    """Graph and names of outputs to a program; ``preferred`` names algorithms by node."""
+
+    def __call__(
+        self,
+        source: Graph,
+        outputs: Sequence[str] | None,
+        /,
+        *,
+        preferred: Mapping[str, str] | None = None,
+    ) -> Compiled: ...
 
 
 @dataclass(frozen=True)
@@ -164,7 +175,10 @@ class Executable:
         self, specs: Mapping[str, TensorSpec], outputs: tuple[str, ...] | None
     ) -> Specialisation:
         source = self._build(specs)
-        compiled = self._compile(source, outputs)
+        preferred = (
+            self._algorithms() if self._known and _has_smaller_batch(specs, self._specs) else {}
+        )
+        compiled = self._compile(source, outputs, preferred=preferred)
         self.state.adopt(source)  # all of the model's variables, so that a saved file is whole
         self.state.adopt(compiled.graph)
         runner = self.backend.build(compiled.program, self.state.store)
@@ -175,6 +189,11 @@ class Executable:
             inputs={value.name: value.spec for value in compiled.graph.inputs},
             outputs={name: value.spec for name, value in compiled.graph.outputs.items()},
         )
+
+    def _algorithms(self) -> Mapping[str, str]:
+        """By node, as first compiled: a short last batch then finds its kernels compiled."""
+        choices = self._first.compiled.choices
+        return {node.name: choice.algorithm.name for node, choice in choices.items()}
 
     def _build(self, specs: Mapping[str, TensorSpec]) -> Graph:
         try:
@@ -272,6 +291,14 @@ class Executable:
         if wrong:
             raise StateError(f"Expected metadata as texts, got another type for {wrong}")
         save_model(path, self._first.source, self.state, notes)
+
+
+def _has_smaller_batch(specs: Mapping[str, TensorSpec], whole: Mapping[str, TensorSpec]) -> bool:
+    """Whether the inputs are those of ``whole`` but for fewer, or as many, along the first axis."""
+    return all(
+        spec.shape[1:] == whole[name].shape[1:] and spec.shape[:1] <= whole[name].shape[:1]
+        for name, spec in specs.items()
+    )
 
 
 def _by_name(batch: object, inputs: Mapping[str, Any]) -> dict[str, Any]:

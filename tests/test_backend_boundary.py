@@ -243,6 +243,32 @@ def test_the_most_exact_is_always_allowed():
         assert choice.algorithm.name == "b"
 
 
+def test_a_preferred_algorithm_is_taken_within_the_budgets():
+    graph = graph_of(model, **SPEC)
+    (node,) = [node for node in graph.nodes if isinstance(node.op, Conv2d)]
+    for wanted, expected in (("quick", "quick"), ("rough", "hungry"), ("unknown", "hungry")):
+        choice = choose(graph, Choosy(), preferred={node.name: wanted})[node]
+        assert choice.algorithm.name == expected
+
+
+def test_a_smaller_batch_takes_the_algorithms_of_the_first():
+    class ByBatch(Limited):
+        def candidates(self, op, inputs):
+            if not isinstance(op, Conv2d):
+                return super().candidates(op, inputs)
+            batch = inputs[0].shape[0]
+            first = replace(super().candidates(op, inputs)[0], seconds=1.0 / batch)
+            return (first, Algorithm("for small batches", seconds=0.2))
+
+    exe = mg.compile(model, {"x": "float32[8,1,6,6]"}, backend=ByBatch())
+    exe(x=np.ones((2, 1, 6, 6), np.float32))
+    first, second = (
+        [step.algorithm.name for step in program.steps if isinstance(step.op, Conv2d)]
+        for program in exe.backend.built
+    )
+    assert first == second
+
+
 def test_a_program_says_all_that_a_backend_needs():
     def training(image, label):
         x = mg.relu(mg.conv2d(image, 2, 3, name="c"))

@@ -46,6 +46,9 @@ def evaluate(
     output: Annotated[
         Path | None, typer.Option(help="A folder for scores.csv, confusion.png, predictions.png.")
     ] = None,
+    precision: Annotated[
+        str, typer.Option(help="float32, bfloat16 or float16: that of the large work.")
+    ] = "float32",
     backend: Annotated[str, typer.Option(help="llvm, numpy, or auto.")] = "auto",
     threads: Annotated[int | None, typer.Option(min=1)] = None,
 ) -> None:
@@ -62,7 +65,9 @@ def evaluate(
     """
     console = new_console()
     path, run = (model / MODEL, model / SETTINGS) if model.is_dir() else (model, None)
-    executable = mg.load(path, outputs=["loss", "prediction"], backend=backend, threads=threads)
+    executable = mg.load(
+        path, outputs=["loss", "prediction"], backend=backend, threads=threads, precision=precision
+    )
     card = ModelCard.of(executable)
     settings = read_settings(run) if run is not None and data is None else {}
     source = data or settings.get("data")
@@ -78,7 +83,7 @@ def evaluate(
     console.print(str(evaluation.matrix))
     if output is not None:
         output.mkdir(parents=True, exist_ok=True)
-        predictor = Predictor.load(path, backend=backend, threads=threads)
+        predictor = Predictor.load(path, backend=backend, threads=threads, precision=precision)
         draw_predictions(predictor, dataset, output / PREDICTIONS)
         draw_scores(evaluation, output)
         console.print(f"written to {output}/")

@@ -27,6 +27,9 @@ def inspect(
     training: Annotated[bool, typer.Option(help="The training step, not inference.")] = False,
     graph: Annotated[bool, typer.Option(help="Print the graph after all passes.")] = False,
     profile: Annotated[bool, typer.Option(help="Run it on noise and time each node.")] = False,
+    precision: Annotated[
+        str, typer.Option(help="float32, bfloat16 or float16: that of the large work.")
+    ] = "float32",
     backend: Annotated[str, typer.Option(help="llvm, numpy, or auto.")] = "auto",
     threads: Annotated[int | None, typer.Option(min=1)] = None,
 ) -> None:
@@ -39,7 +42,7 @@ def inspect(
       minigraph inspect runs/unet-shapes/model.safetensors --graph --profile
     """
     console = new_console()
-    executable = _open(model, image, classes, training, backend, threads)
+    executable = _open(model, image, classes, training, backend, threads, precision)
     compiled = executable.compiled
     console.print(
         f"{model}: {len(compiled.built.nodes)} nodes as built, {len(compiled.graph.nodes)} after "
@@ -58,7 +61,13 @@ def inspect(
 
 
 def _open(
-    model: str, image: str, classes: int, training: bool, backend: str, threads: int | None
+    model: str,
+    image: str,
+    classes: int,
+    training: bool,
+    backend: str,
+    threads: int | None,
+    precision: str,
 ) -> mg.Executable:
     optimizer = optimizer_from_name("adam", 1e-3) if training else None
     if model not in RECIPES:
@@ -69,7 +78,10 @@ def _open(
                 "there is no such file"
             )
         inputs = {"image": (image_shape(image), "float32")} if image else None
-        return mg.load(path, optimizer=optimizer, inputs=inputs, backend=backend, threads=threads)
+        return mg.load(
+            path, optimizer=optimizer, inputs=inputs, backend=backend, threads=threads,
+            precision=precision,
+        )  # fmt: skip
     recipe = RECIPES[model]
     batch = recipe.settings["batch_size"]
     shape = image_shape(image) if image else (batch, *recipe.image)
@@ -81,8 +93,9 @@ def _open(
     specs = {"image": (shape, "float32"), "label": (label, "int32")}
     outputs = ["loss"] if training else ["prediction"]
     return mg.compile(
-        task, specs, optimizer=optimizer, outputs=outputs, backend=backend, threads=threads
-    )
+        task, specs, optimizer=optimizer, outputs=outputs, backend=backend, threads=threads,
+        precision=precision,
+    )  # fmt: skip
 
 
 def _noise(executable: mg.Executable) -> dict[str, np.ndarray]:

@@ -42,6 +42,9 @@ def predict(
     ] = None,
     overlay: Annotated[bool, typer.Option(help="Also draw the classes on the images.")] = True,
     force: Annotated[bool, typer.Option(help="Overwrite what is there.")] = False,
+    precision: Annotated[
+        str, typer.Option(help="float32, bfloat16 or float16: that of the large work.")
+    ] = "float32",
     backend: Annotated[str, typer.Option(help="llvm, numpy, or auto.")] = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads (default: all).")] = None,
 ) -> None:
@@ -70,7 +73,7 @@ def predict(
     predictor = Predictor.load(
         model / MODEL if model.is_dir() else model,
         tile=None if tile is None else parse_size("--tile", tile),
-        backend=backend, threads=threads,
+        backend=backend, threads=threads, precision=precision,
     )  # fmt: skip
     job = _Job(predictor, console, output, overlay and predictor.card.segmentation)
     names = dict(zip(output_names(paths), paths, strict=True))

@@ -63,6 +63,7 @@ class Settings:
     checkpoint_every: int | None = None
     tensorboard: bool = False
     seed: int = 0
+    precision: str = "float32"
     backend: str = "auto"
     threads: int | None = None
 

@@ -35,6 +35,7 @@ from minigraph.optimizers import (
 from minigraph.schedules import Schedule
 
 CLASS_WEIGHTS = ("median", "inverse")
+PRECISIONS = ("float32", "bfloat16", "float16")
 SCHEDULES = ("constant", "step", "cosine", "poly", "one-cycle")
 
 
@@ -52,6 +53,7 @@ def check_settings(settings: Settings) -> None:
             "--size"
         )
     _check_choice("--schedule", settings.schedule, SCHEDULES)
+    _check_choice("--precision", settings.precision, PRECISIONS)
     make_optimizer(settings)
 
 

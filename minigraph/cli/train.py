@@ -17,6 +17,7 @@ from minigraph.cli.recipes import RECIPES, network
 from minigraph.cli.settings import Settings, field_names, settings_from
 from minigraph.cli.setup import (
     CLASS_WEIGHTS,
+    PRECISIONS,
     SCHEDULES,
     check_settings,
     make_augmentation,
@@ -208,6 +209,11 @@ def train(
         typer.Option(metavar="N", min=0, help="Parameters, order, augmentation.",
                      rich_help_panel=_RUN),
     ] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(help=f"{', '.join(PRECISIONS)}: that of the large work; parameters stay "
+                     "float32.", rich_help_panel=_RUN),
+    ] = None,
     backend: Annotated[
         str | None, typer.Option(help="llvm, numpy, or auto.", rich_help_panel=_RUN)
     ] = None,
@@ -293,6 +299,7 @@ def _run(settings: Settings, runs: Path, resumed: Path | None, console: Console)
     step, inference = task.compile(
         training, batch_size=settings.batch_size, optimizer=make_optimizer(settings), size=size,
         seed=settings.seed, backend=settings.backend, threads=settings.threads,
+        precision=settings.precision,
     )  # fmt: skip
     _announce(settings, step, training, validation, console)
     if start is not None:

@@ -1,7 +1,7 @@
 """Optimisers: they add their update to the graph, with slots as state.
 
 Rules treat one parameter each (``rules``); wrappers change what an optimiser sees or when it acts:
-weight decay, clipping, accumulation, groups (``wrappers``).
+weight decay, clipping, accumulation, groups (``wrappers``), loss scaling (``loss_scale``).
 """
 
 from minigraph.optimizers.base import (
@@ -11,6 +11,13 @@ from minigraph.optimizers.base import (
     Variables,
     add_updates,
     weights_only,
+)
+from minigraph.optimizers.loss_scale import (
+    DynamicLossScale,
+    FixedLossScale,
+    LossScale,
+    add_scaled_updates,
+    loss_scale_of,
 )
 from minigraph.optimizers.rules import (
     SGD,
@@ -39,7 +46,10 @@ __all__ = [
     "AdamW",
     "ClipGlobalNorm",
     "ClipValue",
+    "DynamicLossScale",
+    "FixedLossScale",
     "Groups",
+    "LossScale",
     "Momentum",
     "Nesterov",
     "Optimizer",
@@ -47,7 +57,9 @@ __all__ = [
     "Rule",
     "Variables",
     "WeightDecay",
+    "add_scaled_updates",
     "add_updates",
+    "loss_scale_of",
     "optimizer_from_name",
     "weights_only",
 ]

@@ -13,15 +13,18 @@ from minigraph.passes.fuse_elementwise import FuseElementwise
 from minigraph.passes.fuse_epilogue import FuseEpilogue
 from minigraph.passes.lower_transposed_convolution import LowerTransposedConvolution
 from minigraph.passes.mask_pooled_gradient import mask_pooled_gradient
-from minigraph.passes.mode import keep_outputs, to_inference, to_training
+from minigraph.passes.mode import keep_outputs, to_inference, to_training, with_outputs
 from minigraph.passes.pipeline import Pass, PassReport, run_passes
+from minigraph.passes.precision import MixedPrecision, precision_of
 from minigraph.passes.rewrite import Emitter, Rule, rewrite
+from minigraph.passes.widening import read_narrow, recompute_widening
 
 __all__ = [
     "Emitter",
     "FuseElementwise",
     "FuseEpilogue",
     "LowerTransposedConvolution",
+    "MixedPrecision",
     "Pass",
     "PassReport",
     "Rule",
@@ -33,9 +36,13 @@ __all__ = [
     "keep_outputs",
     "mask_pooled_gradient",
     "merge_common_nodes",
+    "precision_of",
+    "read_narrow",
+    "recompute_widening",
     "rewrite",
     "run_passes",
     "to_fully_convolutional",
     "to_inference",
     "to_training",
+    "with_outputs",
 ]

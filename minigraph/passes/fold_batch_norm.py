@@ -95,7 +95,7 @@ def _folded(emitter: Emitter, chain: tuple[Node, ...]) -> tuple[Tensor, ...]:
     if len(factor.shape) == 4:
         factor = _emit(emitter, Reshape((-1, 1, 1, 1)), factor)
     scaled = _emit(emitter, Mul(), weight, factor)
-    result = _emit(emitter, convolution.op, x, scaled)
+    (result,) = emitter.emit(convolution.op, x, scaled, name=convolution.name)
     return (result,) if shift is None else emitter.emit(Add(), result, shift)
 
 

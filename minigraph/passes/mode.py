@@ -53,6 +53,12 @@ def keep_outputs(graph: Graph, names: Iterable[str]) -> Graph:
     )
 
 
+def with_outputs(graph: Graph, names: Iterable[str]) -> Graph:
+    """Values of these names as outputs as well, where there are such values."""
+    named = {name: graph.by_name[name] for name in names if name in graph.by_name}
+    return graph.replace(outputs={**named, **graph.outputs})
+
+
 def _unknown(graph: Graph, name: str) -> str:
     close = get_close_matches(name, [*graph.outputs, *graph.by_name], n=5, cutoff=0.4)
     return (

@@ -19,6 +19,7 @@ import numpy as np
 import minigraph as mg
 from minigraph.data.pictures import CHANNEL_MODES, resize_image
 from minigraph.ir.graph import Graph
+from minigraph.ir.spec import DTypeLike
 from minigraph.model_card import ModelCard
 from minigraph.prediction.padding import pad_to_multiple, size_multiple
 from minigraph.prediction.reading import Picture, read_picture
@@ -125,13 +126,15 @@ class Predictor:
         threads: int | None = None,
         tile: Size | None = None,
         memory: int = DEFAULT_MEMORY,
+        precision: DTypeLike | mg.MixedPrecision = "float32",
     ) -> Predictor:
         """Load a model that was saved with a model card; no model code is needed.
 
         ``tile`` (height, width) runs images in windows of at most so many pixels; a model that
         looks at the whole image at once refuses it. Without it, images that would take more than
         about ``memory`` bytes are run in tiles where the model allows, in the smallest that do
-        where no tile takes so little. Raises LoadError for a file that is no such model.
+        where no tile takes so little. ``precision`` is that of ``mg.load``. Raises LoadError for a
+        file that is no such model.
         """
         saved = load_model(path)
         shape = _image_shape(saved.graph, path)
@@ -141,6 +144,7 @@ class Predictor:
             outputs=[name for name in (PREDICTION, LOGITS) if name in saved.graph.outputs] or None,
             backend=backend,
             threads=threads,
+            precision=precision,
         )
         try:
             card = ModelCard.of(model)

@@ -10,8 +10,9 @@ import numpy as np
 import minigraph as mg
 from minigraph import Tensor
 from minigraph.data import Dataset
+from minigraph.ir.spec import DTypeLike
 from minigraph.model_card import ModelCard
-from minigraph.optimizers import Optimizer
+from minigraph.optimizers import LossScale, Optimizer
 from minigraph.training.evaluation import void_of
 
 Network = Callable[[Tensor], Tensor]
@@ -65,11 +66,14 @@ class LabelTask:
         seed: int = 0,
         backend: str = "auto",
         threads: int | None = None,
+        precision: DTypeLike | mg.MixedPrecision = "float32",
+        loss_scale: LossScale | str | float | None = None,
     ) -> tuple[mg.Executable, mg.Executable]:
         """A training step and its inference twin, on one state.
 
         ``size`` is the (height, width) of what is trained on, where augmentation crops; by default
-        that of the data set. The twin takes images of other sizes too.
+        that of the data set. The twin takes images of other sizes too. ``precision`` (of both) and
+        ``loss_scale`` (of the step) are those of ``mg.compile``.
         """
         channels, height, width = dataset.image_shape
         height, width = size or (height, width)
@@ -80,11 +84,11 @@ class LabelTask:
         }
         step = mg.compile(
             self, inputs, optimizer=optimizer, outputs=["loss"], seed=seed, backend=backend,
-            threads=threads,
+            threads=threads, precision=precision, loss_scale=loss_scale,
         )  # fmt: skip
         model = mg.compile(
             self, inputs, outputs=["loss", "prediction"], state=step.state, backend=backend,
-            threads=threads,
+            threads=threads, precision=precision,
         )  # fmt: skip
         return step, model
 

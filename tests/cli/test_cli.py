@@ -119,6 +119,28 @@ def test_a_run_is_repeated_by_its_settings(camvid_like: Path, tmp_path: Path) ->
     assert {name: one[name].tobytes() for name in one} == {n: two[n].tobytes() for n in two}
 
 
+def test_precision_is_a_setting_and_an_option_of_all_that_runs_models(
+    camvid_like: Path, tmp_path: Path
+) -> None:
+    runs, folder = tmp_path / "runs", tmp_path / "runs" / "unet-street"
+    options = ("--precision", "float16", "--epochs", 1, "--runs", runs)
+    run("train", "unet", "--data", camvid_like, *SMALL, *options)
+    assert json.loads((folder / "settings.json").read_text())["precision"] == "float16"
+    run("train", "--resume", folder, "--epochs", 2)
+    assert len(metrics(folder)) == 2
+    assert "got precision" in refused("train", "--resume", folder, "--precision", "float32")
+    saved = mg.load(folder / "checkpoint.safetensors", outputs=["logits"])
+    assert "optimizer.loss_scale" in saved.state
+    assert saved.state["head.weight"].dtype == np.float32
+    assert "MixedPrecision" in run("inspect", folder, "--precision", "bfloat16")
+    assert "loss" in run("evaluate", folder, "--precision", "bfloat16")
+    image = next((camvid_like / "val").iterdir())
+    run("predict", folder, image, "--output", tmp_path / "out", "--precision", "bfloat16")
+    wrong = ("--precision", "half")
+    assert "got 'half'" in refused("train", "unet", "--data", camvid_like, *SMALL, *wrong)
+    assert "got 'half'" in refused("evaluate", folder, *wrong)
+
+
 FCN = ("--crop", "32x32", "--base", 2, "--batch-size", 4, "--learning-rate", 0)
 
 

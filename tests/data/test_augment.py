@@ -28,6 +28,10 @@ def pairs(count: int, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
     return np.repeat(labels[:, None] * np.uint8(10), 3, axis=1), labels
 
 
+def name_of(augment: object) -> str:
+    return getattr(augment, "__name__", type(augment).__name__)
+
+
 def rng(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
 
@@ -55,7 +59,7 @@ EVERY = [
 ]
 
 
-@pytest.mark.parametrize("augment", EVERY, ids=str)
+@pytest.mark.parametrize("augment", EVERY, ids=name_of)
 def test_the_generator_alone_decides_and_the_batch_given_stays(augment):
     images, labels = pairs(6, 8, 9)
     before = images.copy(), labels.copy()
@@ -69,7 +73,7 @@ def test_the_generator_alone_decides_and_the_batch_given_stays(augment):
     assert first[0].shape[0] == 6 and first[0].shape[2:] == first[1].shape[1:]
 
 
-@pytest.mark.parametrize("augment", EVERY, ids=str)
+@pytest.mark.parametrize("augment", EVERY, ids=name_of)
 def test_labels_of_whole_pictures_pass_through(augment):
     images, masks = pairs(6, 8, 9)
     labels = np.arange(6, dtype=np.uint8)

@@ -116,7 +116,7 @@ def product_code(
         blocking.tile,
         epilogue,
         transposed,
-        few_channels=sums.channels if sums.channels <= FEW_CHANNELS else 0,
+        few_channels=sums.channels if sums.channels <= FEW_CHANNELS and sums.taps > 1 else 0,
         in_steps=blocking.in_steps(sums),
         whole_panels=sums.outputs % blocking.tile.columns == 0,
         flat=flat,

@@ -34,7 +34,6 @@ from minigraph.backends.llvm.convolution.winograd_plan import (
     CHANNEL_BLOCK,
     GradientPlan,
     Plan,
-    plan_of,
 )
 from minigraph.backends.llvm.convolution.winograd_tiles import source_of, tiles_of
 from minigraph.backends.llvm.convolution.winograd_transforms import BY_OUTPUTS, TAPS, Winograd
@@ -52,8 +51,13 @@ from minigraph.ops.conv import Conv2dGradWeight, ConvTranspose2d
 from minigraph.ops.geometry import ConvGeometry, Padding
 from minigraph.places import carve
 
-NAMES = {"winograd-f2": 2, "winograd-f4": 4}
-"""Algorithms by their outputs along each side of a tile."""
+NAMES = {
+    "winograd-f2": (2, False),
+    "winograd-f2-tiles": (2, True),
+    "winograd-f4": (4, False),
+    "winograd-f4-tiles": (4, True),
+}
+"""Algorithms: outputs along each side of a tile, and whether items of work are cut by tiles."""
 
 ATTAINED = 0.75  # of the multiply-adds that could be done
 
@@ -66,23 +70,26 @@ def winograd_candidates(
     if not _is_supported(problem.geometry) or problem.dtype is not DType.FLOAT32:
         return ()
     weight = anchor_operands(op, range(len(inputs)))[1]
-    return tuple(_candidate(name, problem, weight, context) for name in NAMES)
+    found = (_candidate(name, problem, weight, context) for name in NAMES)
+    return tuple(one for one in found if one is not None)
 
 
-def _candidate(name: str, problem: Problem, weight: int, context: Context) -> Algorithm:
-    anchor, geometry, winograd = problem.op, problem.geometry, BY_OUTPUTS[NAMES[name]]
+def _candidate(name: str, problem: Problem, weight: int, context: Context) -> Algorithm | None:
+    anchor, geometry = problem.op, problem.geometry
     nominal = Context(NOMINAL_THREADS, context.target)  # for times, which decide
     plan: Plan | GradientPlan
     timed: Plan | GradientPlan
     if isinstance(anchor, Conv2dGradWeight):
-        plan, prepared = gradient_plan(geometry, winograd, context), 0
-        timed = gradient_plan(geometry, winograd, nominal)
-        error = gradient_error(winograd, plan.tiles)
+        plan, prepared = gradient_plan(name, geometry, context), 0
+        timed = gradient_plan(name, geometry, nominal)
+        error = gradient_error(plan.winograd, plan.tiles)
     else:
-        plan = forward_plan(anchor, geometry, winograd, context)
-        timed = forward_plan(anchor, geometry, winograd, nominal)
+        plan = forward_plan(name, anchor, geometry, context)
+        timed = forward_plan(name, anchor, geometry, nominal)
         prepared = plan.prepared()
-        error = forward_error(winograd, plan.inputs)
+        error = forward_error(plan.winograd, plan.inputs)
+    if not plan.fits:
+        return None
     return Algorithm(
         name,
         plan.workspace(),
@@ -138,23 +145,27 @@ def winograd_calls(binding: Binding) -> list[Call]:
 # ---- the convolution, and its adjoint: that of the flipped weights
 
 
-def forward_plan(anchor: Any, geometry: ConvGeometry, winograd: Winograd, context: Context) -> Plan:
+def forward_plan(name: str, anchor: Any, geometry: ConvGeometry, context: Context) -> Plan:
     """The plan of a Conv2d or ConvTranspose2d."""
+    outputs_of_tile, by_tiles = NAMES[name]
+    winograd = BY_OUTPUTS[outputs_of_tile]
     inputs, outputs = geometry.in_channels, geometry.out_channels
     size = (geometry.out_height, geometry.out_width)
     if isinstance(anchor, ConvTranspose2d):
         inputs, outputs = outputs, inputs
         size = (geometry.height, geometry.width)
-    tiles = tiles_of(winograd, geometry.batch, *size)
-    return plan_of(winograd, tiles.total, inputs, outputs, context)
+    tiles = tiles_of(winograd, geometry.batch, *size).total
+    tile = choose_tile(context.target, DType.FLOAT32, outputs)
+    return Plan(winograd, tile, tiles, inputs, outputs, context.threads, by_tiles)
 
 
 def forward_calls(anchor: Any, binding: Binding) -> list[Call]:
     """Calls of a Conv2d or ConvTranspose2d with its epilogue."""
     image, weight = anchor_operands(binding.op, binding.inputs)
     geometry = anchor.geometry(image.spec, weight.spec)
-    winograd = BY_OUTPUTS[NAMES[binding.algorithm]]
-    plan = forward_plan(anchor, geometry, winograd, Context(binding.threads, binding.target))
+    context = Context(binding.threads, binding.target)
+    plan = forward_plan(binding.algorithm, anchor, geometry, context)
+    winograd = plan.winograd
     adjoint = isinstance(anchor, ConvTranspose2d)
     tiles = tiles_of(winograd, geometry.batch, *binding.output.spec.shape[2:])
     lanes, columns, m = plan.tile.lanes, plan.tile.columns, winograd.outputs
@@ -171,7 +182,7 @@ def forward_calls(anchor: Any, binding: Binding) -> list[Call]:
     scratch = carve(binding.workspace, *plan.parts())
     epilogue = epilogue_of(binding)
     extras, extra_sizes = epilogue_places(binding), epilogue_sizes(binding)
-    if plan.has_many_tiles:
+    if plan.by_tiles:
         u = binding.prepared
         assert u is not None
         sizes = (*weights, plan.panels)
@@ -212,21 +223,23 @@ def adjoint_padding(padding: Padding) -> Padding:
 # ---- the weight gradient
 
 
-def gradient_plan(geometry: ConvGeometry, winograd: Winograd, context: Context) -> GradientPlan:
+def gradient_plan(name: str, geometry: ConvGeometry, context: Context) -> GradientPlan:
     """The plan of a Conv2dGradWeight."""
-    tiles = tiles_of(winograd, geometry.batch, geometry.out_height, geometry.out_width)
+    outputs_of_tile, by_tiles = NAMES[name]
+    winograd = BY_OUTPUTS[outputs_of_tile]
+    tiles = tiles_of(winograd, geometry.batch, geometry.out_height, geometry.out_width).total
     inputs, outputs = geometry.in_channels, geometry.out_channels
     tile = choose_tile(context.target, DType.FLOAT32, inputs)
-    return GradientPlan(winograd, tile, tiles.total, inputs, outputs, context.threads)
+    return GradientPlan(winograd, tile, tiles, inputs, outputs, context.threads, by_tiles)
 
 
 def gradient_calls(anchor: Conv2dGradWeight, binding: Binding) -> list[Call]:
     """Calls of a Conv2dGradWeight."""
     image, gradient = anchor_operands(binding.op, binding.inputs)
     geometry = anchor.geometry(image.spec, gradient.spec)
-    winograd = BY_OUTPUTS[NAMES[binding.algorithm]]
     context = Context(binding.threads, binding.target)
-    plan = gradient_plan(geometry, winograd, context)
+    plan = gradient_plan(binding.algorithm, geometry, context)
+    winograd = plan.winograd
     tiles = tiles_of(winograd, geometry.batch, geometry.out_height, geometry.out_width)
     lanes = plan.tile.lanes
     variant = GradientVariant(
@@ -239,7 +252,7 @@ def gradient_calls(anchor: Conv2dGradWeight, binding: Binding) -> list[Call]:
     zeros, v, z, d = carve(binding.workspace, *plan.parts())
     epilogue, result = epilogue_of(binding), binding.output
     extras, extra_sizes = epilogue_places(binding), epilogue_sizes(binding)
-    if plan.chunks == 1:
+    if not plan.by_tiles:
         code = WeightGradient(variant, False, epilogue)
         writes = (result, zeros, v, z, d)
         return [

@@ -9,8 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from minigraph.backends.llvm.call import Context
-from minigraph.backends.llvm.convolution.tile import Tile, choose_tile
+from minigraph.backends.llvm.convolution.tile import Tile
 from minigraph.backends.llvm.convolution.winograd_forward import PLANE_GAP
 from minigraph.backends.llvm.convolution.winograd_gradient import Cut
 from minigraph.backends.llvm.convolution.winograd_transforms import F4, Winograd
@@ -19,8 +18,8 @@ from minigraph.places import carved_bytes
 
 Part = tuple[DType, int]
 
-BLOCK_TILES = 16  # tiles of an item where there are many
-GROUP_TILES = 64  # tiles of an item where there are many channels
+BLOCK_TILES = 16  # tiles of an item, by tiles
+GROUP_TILES = 64  # tiles of an item, by channels
 CHANNEL_BLOCK = 32  # input channels whose weights are transformed at a time
 SMALL_PRODUCT = 128 * 128  # input times output channels whose U fits the cache beside the rest
 
@@ -40,7 +39,11 @@ WEIGHT_CYCLES = 130
 
 @dataclass(frozen=True)
 class Plan:
-    """A convolution's cut. Its workspace has the shared operand, then each thread's scratch."""
+    """A convolution's cut. Its workspace has the shared operand, then each thread's scratch.
+
+    ``by_tiles``: all weights are transformed first, and items are blocks of tiles. Otherwise all
+    inputs are, and items are panels of output channels, which transform their own weights.
+    """
 
     winograd: Winograd
     tile: Tile
@@ -48,6 +51,7 @@ class Plan:
     inputs: int
     outputs: int
     threads: int
+    by_tiles: bool
 
     @property
     def panels(self) -> int:
@@ -59,37 +63,38 @@ class Plan:
         return rounded_up(self.inputs, self.tile.lanes)
 
     @property
-    def has_many_tiles(self) -> bool:
-        return self.tiles >= 2 * BLOCK_TILES and self.inputs * self.outputs <= SMALL_PRODUCT
+    def fits(self) -> bool:
+        """Whether the weights of a plan by tiles stay in the cache."""
+        return not self.by_tiles or self.inputs * self.outputs <= SMALL_PRODUCT
 
     @property
     def block(self) -> int:
-        """Tiles of an item where there are many."""
+        """Tiles of an item, by tiles."""
         return rounded_up(min(BLOCK_TILES, self.tiles), self.tile.rows)
 
     @property
     def panels_of_item(self) -> int:
-        """All where there are many tiles, unless threads would go without work."""
+        """By tiles: all, unless threads would go without work."""
         blocks = -(-self.tiles // self.block)
         groups = min(-(-self.threads // blocks), self.panels)
         return -(-self.panels // groups)
 
     @property
     def group(self) -> int:
-        """Tiles of an item where there are many channels."""
+        """Tiles of an item, by channels."""
         wanted = -(-self.threads // self.panels)
         groups = max(-(-self.tiles // GROUP_TILES), min(wanted, self.tiles // 16))
         return rounded_up(-(-self.tiles // groups), self.tile.rows)
 
     def parts(self) -> list[Part]:
-        """The workspace: zeros, then (many tiles) V, M or (many channels) U, M and the shared V."""
+        """The workspace: zeros, then (by tiles) V, M or (by channels) U, M and the shared V."""
         depth, columns, channel_blocks = (
             self.depth,
             self.tile.columns,
             -(-self.depth // CHANNEL_BLOCK),
         )
         sizes: tuple[int, ...]
-        if self.has_many_tiles:
+        if self.by_tiles:
             sizes = (
                 self.threads * depth,
                 self.threads * _planes(self.winograd, self.block, depth),
@@ -111,7 +116,7 @@ class Plan:
 
     def prepared(self) -> int:
         """Bytes of U where it is made beforehand."""
-        if not self.has_many_tiles:
+        if not self.by_tiles:
             return 0
         return 4 * self.panels * _planes(self.winograd, self.depth, self.tile.columns)
 
@@ -120,26 +125,24 @@ class Plan:
         columns, rows = self.panels * self.tile.columns, rounded_up(self.tiles, self.tile.rows)
         products = self.winograd.products * rows * self.inputs * columns
         transforms = self.tiles * (INPUT_CYCLES * self.depth + OUTPUT_CYCLES * columns)
-        times = 1 if self.has_many_tiles else -(-self.tiles // self.group)
+        times = 1 if self.by_tiles else -(-self.tiles // self.group)
         transforms += times * WEIGHT_CYCLES * self.depth * columns
         return products + 2 * transforms * self.winograd.products / F4.products
 
     def moved(self) -> int:
         """Bytes of U or V written and read."""
-        if self.has_many_tiles:
+        if self.by_tiles:
             return 2 * self.prepared()
         return 8 * _planes(self.winograd, self.tiles, self.depth)
 
 
-def plan_of(winograd: Winograd, tiles: int, inputs: int, outputs: int, context: Context) -> Plan:
-    """The plan for a convolution of these channels."""
-    tile = choose_tile(context.target, DType.FLOAT32, outputs)
-    return Plan(winograd, tile, tiles, inputs, outputs, context.threads)
-
-
 @dataclass(frozen=True)
 class GradientPlan:
-    """A weight gradient's cut. Chunks of tiles follow from the shape alone."""
+    """A weight gradient's cut. Chunks of tiles follow from the shape alone.
+
+    ``by_tiles``: each item sums some of the tiles, and the sums D are added up afterwards.
+    Otherwise each sums all, and finishes the weights of its channels.
+    """
 
     winograd: Winograd
     tile: Tile
@@ -147,12 +150,23 @@ class GradientPlan:
     inputs: int
     outputs: int
     threads: int
+    by_tiles: bool
+
+    @property
+    def fits(self) -> bool:
+        """Whether there is a chunk at all; and no sum over all tiles where they make several."""
+        return self._chunks >= 1 if self.by_tiles else self._chunks <= 1
+
+    @property
+    def _chunks(self) -> int:
+        """Many tiles in each, and few chunks, so that adding up their D costs little."""
+        bytes_of_d = 4 * self.winograd.products * self.inputs * self.outputs
+        return min(MAX_CHUNKS, max(self.tiles // CHUNK_TILES, 1), CHUNK_BYTES // bytes_of_d)
 
     @property
     def chunk(self) -> int:
-        """Tiles of a chunk: many, and few chunks, so that adding up their D costs little."""
-        bytes_of_d = 4 * self.winograd.products * self.inputs * self.outputs
-        chunks = min(MAX_CHUNKS, self.tiles // CHUNK_TILES, CHUNK_BYTES // bytes_of_d)
+        """Tiles of a chunk."""
+        chunks = self._chunks if self.by_tiles else 1
         return rounded_up(-(-self.tiles // max(chunks, 1)), GRADIENT_BLOCK)
 
     @property
@@ -189,7 +203,7 @@ class GradientPlan:
     def parts(self) -> list[Part]:
         """The workspace: zeros, V, Z, D."""
         _, _, inputs, _, part, _, block = self.cut
-        if self.chunks > 1:
+        if self.by_tiles:
             rows = rounded_up(self.outputs, self.tile.rows)
             columns = rounded_up(self.inputs, self.tile.columns)
             d = self.chunks * _planes(self.winograd, rows, columns)
@@ -220,8 +234,8 @@ class GradientPlan:
         return products * self.tiles * inputs * outputs + 2 * transforms * products / F4.products
 
     def moved(self) -> int:
-        """Bytes of D written and read where there are chunks."""
-        if self.chunks == 1:
+        """Bytes of D written and read."""
+        if not self.by_tiles:
             return 0
         return 8 * self.chunks * _planes(self.winograd, self.outputs, self.inputs)
 
