@@ -14,7 +14,8 @@ from typing import Any
 
 from benchmarks.turns import Comparison
 
-_PACKAGES = ("minigraph", "numpy", "llvmlite", "torch", "jax", "onnxruntime", "openvino")
+_PACKAGES = ("minigraph", "numpy", "llvmlite", "torch", "jax", "onnxruntime", "openvino",
+             "cupy-cuda12x", "cupy-cuda13x")  # fmt: skip
 
 
 def spread(values: Sequence[float]) -> tuple[float, float, float]:

@@ -15,6 +15,7 @@ import os
 import signal
 import statistics
 import subprocess
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -56,9 +57,16 @@ class ContenderError(Exception):
 
 
 def take_turns(
-    contenders: Sequence[Contender], *, turns: int, steps: int, threads: int
+    contenders: Sequence[Contender],
+    *,
+    turns: int,
+    steps: int,
+    threads: int,
+    patience: float | None = None,
 ) -> Comparison:
     """Time all contenders; those that fail are left out, with the reason.
+
+    So are those that take longer than ``patience`` (seconds) to be built.
 
     Raises ValueError where they do not have the same number of parameters.
     """
@@ -74,7 +82,7 @@ def take_turns(
         for contender in contenders:
             processes[contender.name] = _Process(contender, threads)
             try:
-                result.records[contender.name] = Record(processes[contender.name].start())
+                result.records[contender.name] = Record(processes[contender.name].start(patience))
             except ContenderError as error:
                 leave_out(contender.name, error)
         _check_sizes(result.records)
@@ -106,16 +114,31 @@ class _Process:
     def __init__(self, contender: Contender, threads: int) -> None:
         environment = os.environ | dict.fromkeys(_THREAD_VARIABLES, str(threads))
         self.name = contender.name
+        self._is_late = False
         self.process = subprocess.Popen(
             contender.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
             env=environment,
         )  # fmt: skip
 
-    def start(self) -> int:
+    def start(self, patience: float | None) -> int:
         """Wait until it is built and warm; its number of parameters."""
-        parameters = self._answer("ready")
+        timer = threading.Timer(threading.TIMEOUT_MAX if patience is None else patience, self._end)
+        timer.daemon = True
+        timer.start()
+        try:
+            parameters = self._answer("ready")
+        except ContenderError:
+            if self._is_late:
+                raise ContenderError(f"not built in {patience:g} s") from None
+            raise
+        finally:
+            timer.cancel()
         self.process.send_signal(signal.SIGSTOP)
         return parameters
+
+    def _end(self) -> None:
+        self._is_late = True
+        self.process.kill()
 
     def turn(self, steps: int) -> list[float]:
         """Seconds of each of some steps."""

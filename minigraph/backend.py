@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -235,16 +236,29 @@ def find_backend(name: str) -> Any:
     return available if isinstance(available, Refused) else backend
 
 
+def describe_backend(name: str) -> list[str]:
+    """Lines on what a backend found beyond minigraph: devices, libraries, what to install.
+
+    A backend that has something to say has the class method ``describe``. Never raises.
+    """
+    try:
+        backend = _entry_points(name)[0].load()
+        return list(backend.describe()) if hasattr(backend, "describe") else []
+    except Exception as error:  # whatever is broken there: it is what the reader looks for
+        return [f"cannot be looked at ({type(error).__name__}: {error})"]
+
+
 def backend_names() -> list[str]:
     """Names of all installed backends, usable or not."""
     return sorted({entry.name for entry in _entry_points(None)})
 
 
-def load_backend(name: str = "auto", threads: int | None = None) -> Backend:
+def load_backend(name: str = "auto", threads: int | None = None, **options: Any) -> Backend:
     """A backend by name; "auto" takes the usable one of the highest priority.
 
-    ``threads`` is the number of CPU threads (None: all that this process may use). Raises
-    UnsupportedError that says what is installed and why a backend cannot be used.
+    ``threads`` is the number of CPU threads (None: all that this process may use). ``options`` are
+    the backend's own: ``load_backend("cupy", float32="strict")``. Raises UnsupportedError that says
+    what is installed and why a backend cannot be used, or which options it has.
     """
     if threads is not None and threads < 1:
         raise UnsupportedError(f"Expected at least one thread, got {threads}")
@@ -253,11 +267,26 @@ def load_backend(name: str = "auto", threads: int | None = None) -> Backend:
         usable = [b for b in map(find_backend, names) if not isinstance(b, Refused)]
         if not usable:
             raise UnsupportedError("Expected an available backend, got none: reinstall minigraph")
-        return max(usable, key=lambda backend: backend.priority)(threads)
+        return _made(max(usable, key=lambda backend: backend.priority), threads, options)
     found = find_backend(name)
     if isinstance(found, Refused):
         raise UnsupportedError(
             f"Expected a backend that can be used (installed: {', '.join(names)}), "
             f"got {name!r}: {found.reason}"
         )
-    return found(threads)
+    return _made(found, threads, options)
+
+
+def _made(backend: Any, threads: int | None, options: Mapping[str, Any]) -> Backend:
+    known = [
+        parameter.name
+        for parameter in signature(backend).parameters.values()
+        if parameter.kind is Parameter.KEYWORD_ONLY
+    ]
+    for option in options:
+        if option not in known:
+            raise UnsupportedError(
+                f"Expected options of the backend {backend.name!r} ({', '.join(known) or 'none'}), "
+                f"got {option!r}"
+            )
+    return backend(threads, **options)

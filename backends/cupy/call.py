@@ -8,6 +8,7 @@ from typing import Any
 
 from minigraph.backend import Algorithm, Refused, Slot
 from minigraph.backends.cupy.code import KernelCode
+from minigraph.backends.cupy.cudnn.plans import Cudnn
 from minigraph.backends.cupy.device import Device, DeviceInfo, Dimensions
 from minigraph.ir.spec import TensorSpec
 from minigraph.places import Place
@@ -59,6 +60,7 @@ class Context:
     """What candidates may depend on beside the op and its specs."""
 
     info: DeviceInfo
+    cudnn: Cudnn | None = None  # where the library is there
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,7 @@ class Binding:
     outputs: tuple[Slot | None, ...]  # None: nothing reads it, and the op allows leaving it out
     workspace: Slot | None
     info: DeviceInfo
+    cudnn: Cudnn | None = None
 
     @property
     def output(self) -> Slot:

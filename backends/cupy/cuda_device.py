@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from itertools import pairwise
 from typing import Any
 
@@ -15,6 +16,7 @@ from minigraph.ir.errors import MemoryLimitError
 _OPTIONS = ("--std=c++17",)
 _INSTALL = 'pip install "minigraph[cuda12]", or cuda13 for drivers of CUDA 13'
 _PLAIN_SHARED_BYTES = 48 << 10  # a kernel that wants more dynamic shared memory has to say so
+_OUT_OF_MEMORY = 2  # cudaErrorMemoryAllocation: CuPy has no name for it
 
 
 def available() -> Supported | Refused:
@@ -30,8 +32,8 @@ def available() -> Supported | Refused:
             return Refused("no NVIDIA driver is installed")
         if driver // 1000 < wanted // 1000:
             return Refused(
-                f"the NVIDIA driver is for CUDA {_version(driver)}, this CuPy for "
-                f"{_version(wanted)}: update the driver, or install the other CuPy ({_INSTALL})"
+                f"the NVIDIA driver is for CUDA {cuda_version(driver)}, this CuPy for "
+                f"{cuda_version(wanted)}: update the driver, or install the other CuPy ({_INSTALL})"
             )
         if runtime.getDeviceCount() == 0:
             return Refused("no GPU is visible (CUDA_VISIBLE_DEVICES may hide them)")
@@ -40,7 +42,8 @@ def available() -> Supported | Refused:
     return Supported()
 
 
-def _version(number: int) -> str:
+def cuda_version(number: int) -> str:
+    """CUDA's version numbers in writing: 12090 is 12.9."""
     return f"{number // 1000}.{number % 1000 // 10}"
 
 
@@ -78,6 +81,8 @@ class CudaDevice:
             total_bytes=properties["totalGlobalMem"],
         )
 
+    runs_libraries = True
+
     # ---- memory and code
 
     def free_bytes(self) -> int:
@@ -89,7 +94,7 @@ class CudaDevice:
             try:
                 return CudaMemory(self._cupy.cuda.Memory(max(nbytes, 1)), nbytes)
             except self._runtime.CUDARuntimeError as error:
-                if error.status != self._runtime.errorMemoryAllocation:
+                if error.status != _OUT_OF_MEMORY:
                     raise
         raise MemoryLimitError(
             f"Expected {nbytes:,} bytes of memory on {self.info.name}, got {self.free_bytes():,} "
@@ -162,7 +167,8 @@ class CudaDevice:
             try:
                 work()
             except BaseException:
-                self._stream.end_capture()
+                with suppress(self._runtime.CUDARuntimeError):  # what the error has spoilt already
+                    self._stream.end_capture()
                 raise
             graph = self._stream.end_capture()
             graph.upload(self._stream)

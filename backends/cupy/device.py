@@ -51,6 +51,10 @@ class Device(Protocol):
     @property
     def info(self) -> DeviceInfo: ...
 
+    @property
+    def runs_libraries(self) -> bool:
+        """Whether NVIDIA's libraries can queue work on ``stream``."""
+
     def free_bytes(self) -> int:
         """How much memory could be allocated now."""
 

@@ -27,6 +27,7 @@ from minigraph.backend import (
 )
 from minigraph.backends.cupy.call import AnyCall, Binding, Call, LibraryCall, Lowering
 from minigraph.backends.cupy.code import prelude
+from minigraph.backends.cupy.cudnn.plans import Cudnn
 from minigraph.backends.cupy.device import Device, Dimensions, Launch
 from minigraph.backends.cupy.kernels.copy import copy_calls
 from minigraph.backends.cupy.staging import InputStaging, Staging, staged_bytes
@@ -53,12 +54,14 @@ class CupyRunner:
         lowerings: Mapping[type, Lowering],
         device: Device,
         device_lock: threading.Lock,
+        cudnn: Cudnn | None = None,
     ) -> None:
         self._program = program
         self._store = store
         self._device = device
         self._device_lock = device_lock
         self._lowerings = lowerings
+        self._cudnn = cudnn
         self._may_refuse = any(step.op.may_refuse for step in program.steps)
         with device_lock:
             self._bind()
@@ -230,6 +233,7 @@ class CupyRunner:
                 outputs=step.outputs,
                 workspace=step.workspace,
                 info=self._device.info,
+                cudnn=self._cudnn,
             )
         )
 

@@ -7,6 +7,7 @@ use: a first walk draws them, later ones read them.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -49,6 +50,11 @@ class Layers:
         """A 2x2 transposed convolution of stride 2."""
         weight = self._weight(2, 2, x.shape[-1], width)
         return lax.conv_transpose(x, weight, (2, 2), "VALID") + self._vector(width, 0.0)
+
+    def double_size_4(self, x: jax.Array, width: int) -> jax.Array:
+        """A 4x4 transposed convolution of stride 2 without bias, which doubles the size."""
+        weight = self._weight(4, 4, x.shape[-1], width)
+        return lax.conv_transpose(x, weight, (2, 2), "SAME")
 
     def dense(self, x: jax.Array, width: int) -> jax.Array:
         return x @ self._weight(x.shape[-1], width) + self._vector(width, 0.0)
@@ -150,6 +156,22 @@ def fcn32s(layers: Layers, x: jax.Array, classes: int) -> jax.Array:
     return jax.image.resize(x, (*images.shape[:3], classes), "bilinear")
 
 
+def fcn8s(layers: Layers, x: jax.Array, classes: int) -> jax.Array:
+    """Scores of three stages; the last sum is enlarged by resizing, as in ``fcn32s``."""
+    images, pools = x, []
+    for widths in STAGES:
+        for width in widths:
+            x = jax.nn.relu(layers.conv(x, width))
+        x = max_pool(x)
+        pools.append(x)
+    x = layers.dropout(jax.nn.relu(layers.conv(x, 4096, 7)))
+    x = layers.dropout(jax.nn.relu(layers.conv(x, 4096, 1)))
+    score = layers.conv(x, classes, 1)
+    for pool in (pools[3], pools[2]):
+        score = layers.double_size_4(score, classes) + layers.conv(pool, classes, 1)
+    return jax.image.resize(score, (*images.shape[:3], classes), "bilinear")
+
+
 def segnet(layers: Layers, x: jax.Array, classes: int) -> jax.Array:
     def conv(x: jax.Array, width: int) -> jax.Array:
         return jax.nn.relu(layers.norm(layers.conv(x, width)))
@@ -196,6 +218,23 @@ def resnet18(layers: Layers, x: jax.Array, classes: int) -> jax.Array:
     return layers.dense(x.mean((1, 2)), classes)
 
 
+def resnet50(layers: Layers, x: jax.Array, classes: int) -> jax.Array:
+    def conv_norm(x: jax.Array, width: int, kernel: int = 1, stride: int = 1) -> jax.Array:
+        return layers.norm(layers.conv(x, width, kernel, stride, bias=False))
+
+    x = jax.nn.relu(conv_norm(x, 64, 7, 2))
+    border = ((0, 0), (1, 1), (1, 1), (0, 0))
+    x = lax.reduce_window(x, -jnp.inf, lax.max, (1, 3, 3, 1), (1, 2, 2, 1), border)
+    for stage, count in enumerate((3, 4, 6, 3)):
+        width = 64 << stage
+        for number in range(count):
+            stride = 2 if stage and not number else 1
+            y = jax.nn.relu(conv_norm(x, width))
+            y = conv_norm(jax.nn.relu(conv_norm(y, width, 3, stride)), 4 * width)
+            x = jax.nn.relu(y + (x if number else conv_norm(x, 4 * width, 1, stride)))
+    return layers.dense(x.mean((1, 2)), classes)
+
+
 def lenet(layers: Layers, x: jax.Array, classes: int) -> jax.Array:
     x = max_pool(jax.nn.relu(layers.conv(x, 6, 5)))
     x = max_pool(jax.nn.relu(layers.conv(x, 16, 5, padding=0)))
@@ -221,4 +260,7 @@ NETWORKS: dict[str, Callable[[Layers, jax.Array, int], jax.Array]] = {
     "resnet18": resnet18,
     "vgg16": vgg16,
     "lenet": lenet,
+    "unet64": partial(unet, base=64),
+    "resnet50": resnet50,
+    "fcn8s": fcn8s,
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -103,6 +104,35 @@ class FCN32s(nn.Module):
         )
 
 
+class FCN8s(nn.Module):
+    """Scores of three stages; the sums are enlarged by 2 by learned kernels, by 8 by a fixed one."""
+
+    def __init__(self, channels: int, classes: int) -> None:
+        super().__init__()
+        stages = [nn.Sequential(stage, nn.MaxPool2d(2)) for stage in _stages(channels)]
+        self.stages = nn.ModuleList(stages)
+        self.top = nn.Sequential(
+            nn.Conv2d(512, 4096, 7, padding=3), nn.ReLU(inplace=True), nn.Dropout(),
+            nn.Conv2d(4096, 4096, 1), nn.ReLU(inplace=True), nn.Dropout(),
+        )  # fmt: skip
+        self.scores = nn.ModuleList(nn.Conv2d(width, classes, 1) for width in (256, 512, 4096))
+        self.up = nn.ModuleList(
+            nn.ConvTranspose2d(classes, classes, 4, 2, 1, bias=False) for _ in range(2)
+        )
+        tent = 1 - (torch.arange(16) - 7.5).abs() / 8
+        self.register_buffer("bilinear", (tent[:, None] * tent).repeat(classes, 1, 1, 1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        pools = []
+        for stage in self.stages:
+            x = stage(x)
+            pools.append(x)
+        score = self.scores[2](self.top(x))
+        score = self.up[1](score) + self.scores[1](pools[3])
+        score = self.up[0](score) + self.scores[0](pools[2])
+        return F.conv_transpose2d(score, self.bilinear, stride=8, padding=4, groups=score.shape[1])
+
+
 class SegNet(nn.Module):
     """VGG-16's convolutions with batch norm and back, unpooling to where the maxima were."""
 
@@ -169,6 +199,44 @@ class _Block(nn.Module):
         return F.relu(self.body(x) + self.shortcut(x), inplace=True)
 
 
+class ResNet50(nn.Module):
+    def __init__(self, channels: int, classes: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        inputs = 64
+        for stage, count in enumerate((3, 4, 6, 3)):
+            for number in range(count):
+                stride = 2 if stage and not number else 1
+                layers.append(_Bottleneck(inputs, 64 << stage, stride))
+                inputs = 256 << stage
+        self.layers = nn.Sequential(
+            nn.Conv2d(channels, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64),
+            nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, 1), *layers,
+            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2048, classes),
+        )  # fmt: skip
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layers(x)
+
+
+class _Bottleneck(nn.Module):
+    """1x1, 3x3 (with the stride), 1x1 to four times the width."""
+
+    def __init__(self, inputs: int, width: int, stride: int) -> None:
+        super().__init__()
+        outputs = 4 * width
+        self.body = nn.Sequential(
+            *_conv_norm(inputs, width, 1), nn.ReLU(inplace=True),
+            *_conv_norm(width, width, 3, stride), nn.ReLU(inplace=True),
+            *_conv_norm(width, outputs, 1),
+        )  # fmt: skip
+        same = stride == 1 and inputs == outputs
+        self.shortcut = nn.Sequential(*() if same else _conv_norm(inputs, outputs, 1, stride))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.relu(self.body(x) + self.shortcut(x), inplace=True)
+
+
 def _conv_norm(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> list[nn.Module]:
     convolution = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
     return [convolution, nn.BatchNorm2d(outputs)]
@@ -196,4 +264,7 @@ NETWORKS: dict[str, Callable[[int, int], nn.Module]] = {
     "resnet18": ResNet18,
     "vgg16": VGG16,
     "lenet": LeNet,
+    "unet64": partial(UNet, base=64),
+    "resnet50": ResNet50,
+    "fcn8s": FCN8s,
 }

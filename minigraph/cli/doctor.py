@@ -1,4 +1,4 @@
-"""``minigraph doctor``: versions, backends found or why not, threads, BLAS."""
+"""``minigraph doctor``: versions, backends found or why not, GPUs, threads, BLAS."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from threadpoolctl import threadpool_info
 
 import minigraph as mg
-from minigraph.backend import Refused, backend_names, find_backend
+from minigraph.backend import Refused, backend_names, describe_backend, find_backend
 from minigraph.cli.console import new_console
 
 _PACKAGES = ("numpy", "ml_dtypes", "networkx", "safetensors", "pillow", "rich", "typer",
@@ -33,6 +33,8 @@ def doctor() -> None:
         found = find_backend(name)
         state = found.reason if isinstance(found, Refused) else "available"
         console.print(f"  {name:14} {state}")
+        for line in describe_backend(name):
+            console.print(f"    {line}")
     console.print("\nthreads")
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
     console.print(f"  CPUs {os.cpu_count()}, usable by this process {affinity or os.cpu_count()}")

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import networks
+from benchmarks import gpu_check, networks
 from benchmarks.report import fastest_rival, table
 from benchmarks.turns import Comparison, Contender, Record, take_turns
+from minigraph.backend import find_backend
 
 
 def test_minigraph_against_itself(tmp_path, capsys, monkeypatch):
@@ -87,3 +88,31 @@ def test_speed_is_the_median_of_ratios_to_the_fastest_rival_turn_by_turn():
     # Ratios 2, 1.5, 3. The 10-90% range of three values is their whole range.
     assert own[2:] == ["20.00", "10.00-", "30.00", "2.00", "1.50-", "3.00", "50"]
     assert lines[-1].split(None, 1) == ["absent", "left out: not installed"]
+
+
+def test_one_that_is_not_built_in_time_is_left_out():
+    slow = Contender("slow", [sys.executable, "-c", "import time; time.sleep(60)"])
+    contenders = [slow, fake("a", "ready", "5")]
+    result = take_turns(contenders, turns=1, steps=1, threads=1, patience=2)
+    assert result.left_out == {"slow": "not built in 2 s"}
+    assert list(result.records) == ["a"]
+
+
+def test_the_gpu_check_says_so_where_there_is_no_gpu(tmp_path, capsys):
+    if find_backend("cupy"):
+        pytest.skip("there is a GPU")
+    assert gpu_check.main(["--results", str(tmp_path)]) == 1
+    assert "No GPU that minigraph can use: " in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_gpu_check_counts_what_failed():
+    found = gpu_check.counts(
+        '<testsuites><testsuite><testcase name="good"/>'
+        '<testcase name="bad"><failure message="off by one"/></testcase>'
+        '<testcase name="idle"><skipped/></testcase></testsuite></testsuites>'
+    )
+    assert found == {"passed": 1, "skipped": 1, "failed": {"bad": "off by one"}}
+    assert not gpu_check.is_good(found)
+    assert not gpu_check.is_good({"passed": 0, "skipped": 3, "failed": {}})
+    assert gpu_check.is_good({"passed": 1, "skipped": 0, "failed": {}})

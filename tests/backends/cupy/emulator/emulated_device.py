@@ -52,6 +52,8 @@ class EmulatedDevice:
     was queued, by name.
     """
 
+    runs_libraries = False
+
     def __init__(
         self,
         backward: bool = False,

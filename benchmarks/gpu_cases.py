@@ -1,0 +1,23 @@
+"""The networks that are compared on a GPU, by the names that contenders know them by."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from benchmarks.cases import Case
+from minigraph.models.fcn import fcn8s
+from minigraph.models.lenet import lenet
+from minigraph.models.resnet import resnet
+from minigraph.models.unet import unet
+
+GPU_CASES = {
+    case.name: case
+    for case in (
+        Case("unet64", "U-Net, base 64", partial(unet, base=64), (16, 3, 256, 256), 11, True, 3),
+        Case("resnet50", "ResNet-50", partial(resnet, layers=50), (64, 3, 224, 224), 1000, steps=5),
+        Case("fcn8s", "FCN-8s on VGG-16", fcn8s, (8, 3, 320, 320), 21, True, 5),
+        Case("lenet", "LeNet-5", lenet, (512, 1, 28, 28), 10, steps=100),
+    )
+}
+
+PRECISIONS = ("tf32", "bfloat16")

@@ -1,0 +1,217 @@
+"""Check minigraph's CuPy backend on the GPU of this machine, and keep a dated record.
+
+    python -m benchmarks.gpu_check                    # all parts, within ten minutes
+    python -m benchmarks.gpu_check --part ops         # every row of the op table, and gradients
+    python -m benchmarks.gpu_check --part training    # 50 steps against float64
+    python -m benchmarks.gpu_check --part speed --network unet64 --mode training
+
+``ops`` and ``training`` run the tests that are marked ``gpu`` (pip install "minigraph[test]").
+``speed`` lets minigraph, torch and JAX take turns, each in a process of its own, on batches that are
+on the device; contenders that are not installed or fail are left out, and the record says why. What
+no longer fits into --minutes is left out too. Exits with 1 without a GPU, or where a test fails.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+from benchmarks.cases import MODES
+from benchmarks.gpu_cases import GPU_CASES, PRECISIONS
+from benchmarks.report import record, surroundings, table
+from benchmarks.serve import serve
+from benchmarks.turns import Contender, take_turns
+from minigraph.backend import Refused, describe_backend, find_backend
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+TESTS = ROOT / "tests" / "backends" / "cupy" / "test_on_gpu.py"
+PARTS = ("ops", "training", "speed")
+SELECTED = {"ops": "not training", "training": "training"}  # names of tests
+
+CONTENDERS = {
+    "minigraph": ("minigraph_gpu_steps", "device"),
+    "minigraph, host batch": ("minigraph_gpu_steps", "host"),
+    "torch eager": ("torch_gpu_steps", "eager"),
+    "torch channels_last": ("torch_gpu_steps", "channels_last"),
+    "torch compile": ("torch_gpu_steps", "compile"),
+    "torch CUDA graph": ("torch_gpu_steps", "graph"),
+    "jax jit": ("jax_gpu_steps", "jit"),
+}
+"""Module in ``benchmarks.contenders`` and variant."""
+
+
+def run_tests(part: str, seconds: float) -> dict[str, Any]:
+    """The tests of a part: how many passed, failed and were skipped, and which failed."""
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder, "report.xml")
+        command = [sys.executable, "-m", "pytest", str(TESTS), "-q", "-m", "gpu",
+                   "-k", SELECTED[part], f"--junitxml={report}", "-n", _workers()]  # fmt: skip
+        try:
+            done = subprocess.run(
+                command, cwd=ROOT, timeout=seconds, capture_output=True, text=True
+            )
+        except subprocess.TimeoutExpired:
+            return {"error": f"not done in {seconds:.0f} s"}
+        if not report.is_file():
+            return {"error": f"{done.stdout}\n{done.stderr}".strip()[-2000:]}
+        return counts(report.read_text())
+
+
+def counts(report: str) -> dict[str, Any]:
+    """Of a report in JUnit's XML."""
+    result: dict[str, Any] = {"passed": 0, "skipped": 0, "failed": {}}
+    for case in ElementTree.fromstring(report).iter("testcase"):
+        problem = next((part for part in case if part.tag in ("failure", "error")), None)
+        if problem is not None:
+            result["failed"][case.get("name")] = (problem.get("message") or "")[:300]
+        elif any(part.tag == "skipped" for part in case):
+            result["skipped"] += 1
+        else:
+            result["passed"] += 1
+    return result
+
+
+def is_good(found: dict[str, Any]) -> bool:
+    return "error" not in found and not found["failed"] and found["passed"] > 0
+
+
+def run_speed(options: argparse.Namespace, end: float) -> list[dict[str, Any]]:
+    """The comparisons that fit into the time there is."""
+    found = []
+    for mode, precision, network in product(options.mode, options.precision, options.network):
+        which = {"network": network, "mode": mode, "precision": precision}
+        if time.monotonic() > end:
+            found.append({**which, "left_out": "no time left: ask for it alone, or more --minutes"})
+            continue
+        case = GPU_CASES[network]
+        comparison = take_turns(
+            [_contender(name, **which) for name in options.contender],
+            turns=options.turns, steps=case.steps, threads=os.cpu_count() or 1,
+            patience=options.patience,
+        )  # fmt: skip
+        size = "x".join(map(str, case.images))
+        text = table(comparison, f"{case.title}, {size}, {mode}, {precision}")
+        print(text, end="\n\n", flush=True)
+        found.append({**which, **record(comparison), "table": text})
+    return found
+
+
+def _contender(name: str, network: str, mode: str, precision: str) -> Contender:
+    command = [sys.executable, "-m", "benchmarks.gpu_check", "--serve", name]
+    command += ["--network", network, "--mode", mode, "--precision", precision]
+    return Contender(name, command)
+
+
+def serve_one(options: argparse.Namespace) -> None:
+    """Be a contender's process."""
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # others need memory too
+    module_name, variant = CONTENDERS[options.serve]
+    try:
+        module = importlib.import_module(f"benchmarks.contenders.{module_name}")
+    except ImportError as error:
+        print("failed", json.dumps(f"not installed ({error})"), flush=True)
+        return
+    build = getattr(module, options.mode[0])
+    case = GPU_CASES[options.network[0]]
+    serve(lambda: build(case, variant, options.precision[0]))
+
+
+def markdown(result: dict[str, Any]) -> str:
+    """The record in short."""
+    lines = [f"# GPU check of {result['date']}", "", f"Machine: {result['machine']}", ""]
+    lines += [f"- {line}" for line in result["gpu"]]
+    lines += [f"- {name} {version}" for name, version in result["versions"].items()]
+    for part in ("ops", "training"):
+        if part in result:
+            found = result[part]
+            lines += ["", f"## {part}: {'passed' if is_good(found) else 'FAILED'}", ""]
+            if "error" in found:
+                lines += ["```", found["error"], "```"]
+                continue
+            failed = found["failed"]
+            lines.append(
+                f"{found['passed']} passed, {len(failed)} failed, {found['skipped']} skipped"
+            )
+            lines += [f"- {name}: {' '.join(why.split())}" for name, why in failed.items()]
+    for found in result.get("speed", ()):
+        title = f"{found['network']}, {found['mode']}, {found['precision']}"
+        shown = ["```", found["table"], "```"] if "table" in found else [found["left_out"]]
+        lines += ["", f"## {title}", "", *shown]
+    return "\n".join(lines) + "\n"
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.gpu_check", description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    for name, choices in (
+        ("part", PARTS), ("network", tuple(GPU_CASES)), ("mode", MODES),
+        ("precision", PRECISIONS), ("contender", tuple(CONTENDERS)),
+    ):  # fmt: skip
+        parser.add_argument(f"--{name}", action="append", choices=choices, help="default: all")
+        parser.set_defaults(**{name: None})
+    parser.add_argument("--turns", type=int, default=11)
+    parser.add_argument("--minutes", type=float, default=9.5, help="of the whole check")
+    parser.add_argument(
+        "--patience", type=float, default=60, metavar="SECONDS", help="for a contender to be built"
+    )
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the record")
+    parser.add_argument("--serve", choices=CONTENDERS, help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    options.part = options.part or list(PARTS)
+    options.network = options.network or list(GPU_CASES)
+    options.mode = options.mode or list(MODES)
+    options.precision = options.precision or list(PRECISIONS)
+    options.contender = options.contender or list(CONTENDERS)
+    return options
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = parse(arguments)
+    if options.serve:
+        serve_one(options)
+        return 0
+    backend = find_backend("cupy")
+    if isinstance(backend, Refused):
+        print(f"No GPU that minigraph can use: {backend.reason}", file=sys.stderr)
+        return 1
+    end = time.monotonic() + 60 * options.minutes
+    result: dict[str, Any] = {**surroundings(), "gpu": describe_backend("cupy")}
+    for part in (part for part in PARTS if part in options.part):
+        print(f"{part} ...", flush=True)
+        if part == "speed":
+            result[part] = run_speed(options, end)
+        else:
+            result[part] = run_tests(part, max(end - time.monotonic(), 1))
+        _keep(options.results, result)
+    print(markdown(result))
+    return 0 if all(is_good(result[p]) for p in ("ops", "training") if p in result) else 1
+
+
+def _keep(folder: Path, result: dict[str, Any]) -> None:
+    """Write what there is by now: a check that is broken off leaves its record."""
+    folder.mkdir(parents=True, exist_ok=True)
+    stem = f"gpu-{result['date'][:19].replace(':', '')}"
+    (folder / f"{stem}.json").write_text(json.dumps(result, indent=1) + "\n")
+    (folder / f"{stem}.md").write_text(markdown(result))
+
+
+def _workers() -> str:
+    return str(min(os.cpu_count() or 1, 8))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
