@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -11,6 +12,8 @@ import pytest
 import minigraph as mg
 from minigraph.backend import Refused, load_backend
 from minigraph.backends.cupy.call import Context
+from minigraph.backends.cupy.cudnn.graph import Maker
+from minigraph.backends.cupy.cudnn.libraries import load_libraries
 from minigraph.backends.cupy.cudnn.methods import METHODS
 from minigraph.backends.cupy.cudnn.plans import Cudnn, Plan
 from minigraph.backends.cupy.cudnn.signature import (
@@ -173,11 +176,6 @@ def test_options_are_checked() -> None:
 @pytest.mark.slow
 def test_plans_for_an_h200() -> None:
     """Of each direction, dtype and precision there are some; of a float64 convolution none."""
-    from pathlib import Path
-
-    from minigraph.backends.cupy.cudnn.graph import Maker
-    from minigraph.backends.cupy.cudnn.libraries import load_libraries
-
     libraries = load_libraries()
     if isinstance(libraries, Refused):
         pytest.skip(libraries.reason)
