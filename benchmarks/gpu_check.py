@@ -6,9 +6,10 @@
     python -m benchmarks.gpu_check --part speed --network unet64 --mode training
 
 ``ops`` and ``training`` run the tests that are marked ``gpu`` (pip install "minigraph[test]").
-``speed`` lets minigraph, torch and JAX take turns, each in a process of its own, on batches that are
-on the device; contenders that are not installed or fail are left out, and the record says why. What
-no longer fits into --minutes is left out too. Exits with 1 without a GPU, or where a test fails.
+``speed`` lets minigraph, torch and JAX take turns, each in a process of its own, on batches that
+are on the device; contenders that are not installed or fail are left out, and the record says why.
+What no longer fits into --minutes is left out too. Exits with 1 without a GPU, or where a test
+fails.
 """
 
 from __future__ import annotations

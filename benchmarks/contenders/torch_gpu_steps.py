@@ -1,5 +1,5 @@
-"""torch on a GPU: ``eager``, ``channels_last``, ``compile`` (max-autotune), and ``graph``: the whole
-step in channels_last, recorded by hand in one CUDA graph."""
+"""torch on a GPU: ``eager``, ``channels_last``, ``compile`` (max-autotune), and ``graph``: the
+whole step in channels_last, recorded by hand in one CUDA graph."""
 
 from __future__ import annotations
 

@@ -105,7 +105,7 @@ class FCN32s(nn.Module):
 
 
 class FCN8s(nn.Module):
-    """Scores of three stages; the sums are enlarged by 2 by learned kernels, by 8 by a fixed one."""
+    """Scores of three stages: sums are enlarged by 2 by learned kernels, by 8 by a fixed one."""
 
     def __init__(self, channels: int, classes: int) -> None:
         super().__init__()

@@ -18,9 +18,10 @@ from minigraph.backend import Backend, Refused, load_backend
 from minigraph.backends.cupy import CupyBackend
 from minigraph.models.unet import unet
 
+pytestmark = pytest.mark.gpu
 _AVAILABLE = CupyBackend.available()
-_REASON = _AVAILABLE.reason if isinstance(_AVAILABLE, Refused) else ""
-pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not _AVAILABLE, reason=_REASON)]
+if isinstance(_AVAILABLE, Refused):  # one skip for thousands of tests
+    pytest.skip(_AVAILABLE.reason, allow_module_level=True)
 
 STEPS, SEEDS = 50, range(3)
 BOUNDS = {"float64": 2e-13, "float16": 2.0**-11, "bfloat16": 2.0**-8}
