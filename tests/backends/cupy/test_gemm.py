@@ -157,7 +157,7 @@ def test_results(row: Row, executables: Mapping[tuple[str, str], Executable]) ->
 def test_16_bit_sums_are_rounded_once(
     row: Row, executables: Mapping[tuple[str, str], Executable]
 ) -> None:
-    check(row, "bfloat16", executables[row.name, "bfloat16"], 1.01 * 2.0**-9)
+    check(row, "bfloat16", executables[row.name, "bfloat16"], 1.01 * 2.0**-8)
 
 
 @needs_compiler
@@ -173,8 +173,8 @@ def test_epilogues_leave_one_node(
 def test_large_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of 128 x 128, where there are enough of them."""
     monkeypatch.setattr(gemm_calls, "_BLOCKS", 1)
-    assert shares(Extents(150, 140, 40)).tile.thread_rows == 8
-    for shapes in (((150, 40), (40, 140)), ((150, 39), (39, 141))):
+    assert shares(Extents(240, 250, 40)).tile.thread_rows == 8
+    for shapes in (((240, 20), (20, 244)), ((239, 19), (19, 245))):
         found = product("large", *shapes, "ik", "kj")
         check(found, "float32", compile_forward(found, "float32", backend=emulated(True)), 3e-6)
 
