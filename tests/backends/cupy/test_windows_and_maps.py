@@ -63,7 +63,7 @@ def spatial_model(x: Any) -> dict[str, Any]:
         "wide": mg.avg_pool2d(x, (4, 5), (2, 3), 1, dilation=(2, 1)),
         "resized": mg.resize(x, (31, 9), mode="bilinear"),
         "adaptive": mg.adaptive_avg_pool2d(x, (4, 5)),
-        "padded": mg.pad(x, [(1, 0), (2, 3), (3, 3), (0, 5)], mode="reflect"),
+        "padded": mg.pad(x, [(0, 0), (2, 3), (3, 3), (0, 5)], mode="reflect"),
         "columns": mg.unfold2d(x, (3, 2), 2, 1),
         "spotted": spotted,
     }
