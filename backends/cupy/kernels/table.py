@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from minigraph.backends.cupy.call import Lowering
-from minigraph.backends.cupy.kernels import elementwise, fill, reduce
+from minigraph.backends.cupy.kernels import elementwise, fill, reduce, shape
 from minigraph.backends.cupy.kernels.fused import fused_lowering
 from minigraph.ops.fused import Fused
 
@@ -17,6 +17,7 @@ LOWERINGS: Mapping[type, Lowering] = {
     **elementwise.LOWERINGS,
     **fill.LOWERINGS,
     **reduce.LOWERINGS,
+    **shape.LOWERINGS,
     Fused: fused_lowering(ANCHORS),
 }
 """Every op that the backend runs. A family of kernels adds a line."""
