@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from minigraph.backends.cupy.call import Lowering
-from minigraph.backends.cupy.kernels import elementwise, fill, reduce, shape
+from minigraph.backends.cupy.kernels import elementwise, fill, indexing, reduce, shape
 from minigraph.backends.cupy.kernels.fused import fused_lowering
 from minigraph.ops.fused import Fused
 
@@ -16,6 +16,7 @@ LOWERINGS: Mapping[type, Lowering] = {
     **ANCHORS,
     **elementwise.LOWERINGS,
     **fill.LOWERINGS,
+    **indexing.LOWERINGS,
     **reduce.LOWERINGS,
     **shape.LOWERINGS,
     Fused: fused_lowering(ANCHORS),
