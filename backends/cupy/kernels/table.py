@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from minigraph.backends.cupy.call import Lowering
-from minigraph.backends.cupy.kernels import elementwise, fill, indexing, reduce, shape
+from minigraph.backends.cupy.kernels import elementwise, fill, indexing, random, reduce, scan, shape
 from minigraph.backends.cupy.kernels.fused import fused_lowering
 from minigraph.ops.fused import Fused
 
@@ -17,7 +17,9 @@ LOWERINGS: Mapping[type, Lowering] = {
     **elementwise.LOWERINGS,
     **fill.LOWERINGS,
     **indexing.LOWERINGS,
+    **random.LOWERINGS,
     **reduce.LOWERINGS,
+    **scan.LOWERINGS,
     **shape.LOWERINGS,
     Fused: fused_lowering(ANCHORS),
 }
