@@ -17,8 +17,8 @@ from minigraph.iteration import collapse
 from minigraph.places import Place
 
 THREADS = 256
-_SHORT = 32  # elements: up to so many are one thread's
 _WARP = 32
+_SHORT = 32  # elements: up to so many are one thread's
 _MANY = 1 << 16  # lines: enough threads for a device by themselves
 
 
@@ -66,9 +66,7 @@ class LineSpace:
     blocks: int
 
 
-def line_space(
-    axis: int, lines: Sequence[Place], positions: Sequence[Strides] = (), most_rows: int = THREADS
-) -> LineSpace:
+def line_space(axis: int, lines: Sequence[Place], positions: Sequence[Strides] = ()) -> LineSpace:
     """Lines along an axis of operands of one shape; ``positions``: strides of those without it."""
     shape = lines[0].spec.shape
     axis %= len(shape)
@@ -80,7 +78,7 @@ def line_space(
     strides = [*reversed(space.strides[given:]), *space.strides[:given]]
     next_elements = [place.strides[axis] for place in lines]
     along = abs(next_elements[0]) == 1 and elements > 1
-    rows = min(_rows(elements, count, along), most_rows)
+    rows = _rows(elements, count, along)
     flat = (step for operand in strides for step in operand)
     return LineSpace(
         Layout(len(space.sizes), rows, along),
@@ -90,14 +88,9 @@ def line_space(
 
 
 def _rows(elements: int, lines: int, along: bool) -> int:
-    """Threads of a line."""
+    """Threads of a line: one, a part of a block, or all of it."""
     if elements <= _SHORT or (lines >= _MANY and not along):
         return 1
-    most = THREADS if along else THREADS // min(_power_of_two(lines), _WARP)
-    wanted = min(_power_of_two(elements), most)
-    return min(wanted, _WARP) if lines >= _MANY // _WARP else wanted
-
-
-def _power_of_two(size: int) -> int:
-    """The smallest power of two that is not below."""
-    return 1 << max(size - 1, 0).bit_length()
+    if not along:
+        return THREADS if lines < _WARP else THREADS // _WARP
+    return _WARP if elements < 2 * THREADS or lines >= _MANY // _WARP else THREADS
