@@ -32,6 +32,7 @@ class CupyBackend:
     name = "cupy"
     priority = 20
     takes_gaps = False
+    takes_device_arrays = True
     lowerings = LOWERINGS
 
     def __init__(self, threads: int | None = None, device: Device | None = None) -> None:

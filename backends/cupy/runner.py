@@ -28,6 +28,7 @@ from minigraph.backends.cupy.code import prelude
 from minigraph.backends.cupy.device import Device, Dimensions, Launch
 from minigraph.backends.cupy.kernels.copy import copy_calls
 from minigraph.backends.cupy.store import DeviceStore
+from minigraph.device_array import DeviceArray
 from minigraph.interrupts import interrupts_delayed
 from minigraph.ir.location import describe
 from minigraph.ir.spec import TensorSpec
@@ -37,6 +38,7 @@ _NOWHERE = np.iinfo(np.int64).max  # the refused position while nothing is refus
 _WORD = 8
 
 Work = Callable[[], None]
+AnyArray = np.ndarray | DeviceArray
 
 
 class CupyRunner:
@@ -64,7 +66,7 @@ class CupyRunner:
 
     # ---- running
 
-    def run(self, inputs: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> None:
+    def run(self, inputs: Mapping[str, AnyArray], outputs: Mapping[str, AnyArray]) -> None:
         """One call. The first one runs the launches one by one, later ones replay their graph."""
         with interrupts_delayed(), self._access(), self._device_lock:
             self._begin(inputs)
@@ -77,7 +79,7 @@ class CupyRunner:
                 self._end(outputs)
 
     def timed_run(
-        self, inputs: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]
+        self, inputs: Mapping[str, AnyArray], outputs: Mapping[str, AnyArray]
     ) -> list[float]:
         """One call, with the seconds of each step; without the graph, which has no steps."""
         with interrupts_delayed(), self._access(), self._device_lock:
@@ -87,14 +89,14 @@ class CupyRunner:
             self._end(outputs)
         return seconds[self._first_step : self._first_step + len(self._program.steps)]
 
-    def _begin(self, inputs: Mapping[str, np.ndarray]) -> None:
+    def _begin(self, inputs: Mapping[str, AnyArray]) -> None:
         self._refresh_cached()
         self._staged_inputs.upload(inputs)
         if self._program.writes_state:  # before: whatever ends this call, nothing stale is used
             self._store.version += 1
 
-    def _end(self, outputs: Mapping[str, np.ndarray]) -> None:
-        self._staged_outputs.download()
+    def _end(self, outputs: Mapping[str, AnyArray]) -> None:
+        self._staged_outputs.download(outputs)
         if self._may_refuse:
             self._device.download(self._refused, self._words.address)
         self._device.synchronise()
@@ -278,21 +280,38 @@ class Staging:
             for name, at in offsets.items()
         }
 
-    def upload(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Queue the copies of the caller's arrays, which are read before this returns."""
+    def upload(self, arrays: Mapping[str, AnyArray]) -> None:
+        """Queue the copies of the caller's arrays; the host's are read before this returns."""
         for name, staged in self._arrays.items():
-            np.copyto(staged, arrays[name])
-            self._device.upload(self.addresses[name], staged)
+            array = arrays[name]
+            if isinstance(array, DeviceArray):
+                self._wait_for(array)
+                self._device.copy(self.addresses[name], array.address, staged.nbytes)
+            else:
+                np.copyto(staged, array)
+                self._device.upload(self.addresses[name], staged)
 
-    def download(self) -> None:
+    def download(self, arrays: Mapping[str, AnyArray]) -> None:
         """Queue the copies to the host's buffer."""
         for name, staged in self._arrays.items():
-            self._device.download(staged, self.addresses[name])
+            if not isinstance(arrays[name], DeviceArray):
+                self._device.download(staged, self.addresses[name])
 
-    def give(self, arrays: Mapping[str, np.ndarray]) -> None:
+    def give(self, arrays: Mapping[str, AnyArray]) -> None:
         """Copy what has arrived to the caller's arrays."""
         for name, staged in self._arrays.items():
-            np.copyto(arrays[name], staged)
+            array = arrays[name]
+            if isinstance(array, DeviceArray):
+                self._wait_for(array)
+                self._device.copy(array.address, self.addresses[name], staged.nbytes)
+            else:
+                np.copyto(array, staged)
+        if any(isinstance(arrays[name], DeviceArray) for name in self._arrays):
+            self._device.synchronise()
+
+    def _wait_for(self, array: DeviceArray) -> None:
+        if array.stream is not None:
+            self._device.wait_for(array.stream)
 
 
 def _is_state(place: Place) -> bool:
