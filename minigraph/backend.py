@@ -165,16 +165,17 @@ class Runner(Protocol):
 
     allocated_bytes: int
 
-    def run(self, inputs: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> None:
-        """One call: inputs (of the program's specs) in, outputs filled, state advanced."""
+    def run(self, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> None:
+        """One call: inputs (of the program's specs) in, outputs filled, state advanced.
 
-    def prefetch(self, inputs: Mapping[str, np.ndarray]) -> None:
+        They are NumPy arrays; where the backend takes these, ``DeviceArray`` as well.
+        """
+
+    def prefetch(self, inputs: Mapping[str, Any]) -> None:
         """A later call will be on these arrays, which stay as they are until then: a device may
         fetch them while it computes. Nothing need happen."""
 
-    def timed_run(
-        self, inputs: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]
-    ) -> list[float]:
+    def timed_run(self, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> list[float]:
         """The same, with the seconds of each step."""
 
 
@@ -184,6 +185,7 @@ class Backend(Protocol):
     name: str
     priority: int  # "auto" takes the highest that is available
     takes_gaps: bool  # kernels take images with gaps between pixels: slices of wider ones
+    takes_device_arrays: bool  # arrays in a GPU's memory may be inputs, and room for outputs
 
     @classmethod
     def available(cls) -> Supported | Refused: ...

@@ -16,6 +16,7 @@ import numpy as np
 
 from minigraph.backend import Backend, Runner
 from minigraph.compiler import Compiled
+from minigraph.device_array import DeviceArray, check_device_array, device_array, is_on_device
 from minigraph.display import executable_html, executable_title
 from minigraph.explain import explain
 from minigraph.inputs import as_array, as_input, follow
@@ -92,7 +93,7 @@ class Executable:
         batch: Mapping[str, Any] | None = None,
         /,
         *,
-        out: Mapping[str, np.ndarray] | None = None,
+        out: Mapping[str, Any] | None = None,
         fetch: Sequence[str] = (),
         **inputs: Any,
     ) -> dict[str, np.ndarray]:
@@ -100,7 +101,9 @@ class Executable:
 
         Inputs are NumPy arrays, or whatever gives one without a copy (``__array__``,
         ``__dlpack__``: tensors of torch on the CPU, of JAX, ...). Outputs are NumPy arrays.
-        ``out`` gives arrays to fill; an output that it lacks gets a fresh one. ``fetch`` names
+        ``out`` gives arrays to fill; an output that it lacks gets a fresh one. On the cupy backend
+        inputs and ``out`` may be arrays on the GPU (``__cuda_array_interface__``), of the dtype
+        asked for: they are not copied through the host's memory. ``fetch`` names
         further values of the graph to return: that compiles a variant with them as outputs, and
         logs so. Raises InputError for a wrong name, shape or dtype, and IllegalLabelError for a
         label that the loss refuses; a call that raises has changed no state.
@@ -109,9 +112,9 @@ class Executable:
             raise InputError(f"Expected a list of names to fetch, got the string {fetch!r}")
         with self._lock:
             special, arrays = self._prepare(_by_name(batch, inputs), tuple(fetch))
-            results = _result_arrays(special.outputs, out)
-            special.runner.run(arrays, results)
-            return results
+            results = {**_new_arrays(special.outputs, out), **(out or {})}
+            special.runner.run(arrays, self._targets(special.outputs, results))
+            return {name: results[name] for name in special.outputs}
 
     def prefetch(self, batch: Mapping[str, Any] | None = None, /, **inputs: Any) -> None:
         """Announce a later call's inputs, so that a GPU fetches them while it computes.
@@ -130,17 +133,17 @@ class Executable:
         """Time each node over several runs (medians); a training step advances its state."""
         with self._lock:
             special, arrays = self._prepare(_by_name(batch, inputs), ())
-            results = _result_arrays(special.outputs, None)
+            results = _new_arrays(special.outputs, None)
             special.runner.run(arrays, results)
             times = [special.runner.timed_run(arrays, results) for _ in range(max(runs, 1))]
             return make_profile(special.compiled, times)
 
     def _prepare(
         self, inputs: Mapping[str, Any], fetch: tuple[str, ...]
-    ) -> tuple[Specialisation, dict[str, np.ndarray]]:
+    ) -> tuple[Specialisation, dict[str, np.ndarray | DeviceArray]]:
         """The program for these inputs and fetches, and the inputs as it wants them."""
         self._check_names(inputs, self._first.inputs)
-        arrays = {name: as_array(name, value) for name, value in inputs.items()}
+        arrays = {name: self._array(name, value) for name, value in inputs.items()}
         given = {
             name: _call_spec(name, arrays[name], spec)
             for name, spec in self._specs.items()
@@ -152,8 +155,20 @@ class Executable:
         special = self._specialise(follow(self._specs, given), outputs)
         self._check_names(inputs, special.inputs)  # what is fetched may need more of them
         return special, {
-            name: as_input(name, arrays[name], spec) for name, spec in special.inputs.items()
+            name: _as_input(name, arrays[name], spec) for name, spec in special.inputs.items()
         }
+
+    def _array(self, name: str, value: Any) -> np.ndarray | DeviceArray:
+        """An input as NumPy or as the device sees it."""
+        if self.backend.takes_device_arrays and is_on_device(value):
+            return device_array(repr(name), value)
+        return as_array(name, value)
+
+    def _targets(
+        self, specs: Mapping[str, TensorSpec], results: Mapping[str, Any]
+    ) -> dict[str, np.ndarray | DeviceArray]:
+        """What results are written to."""
+        return {name: _target(name, array, specs, self.backend) for name, array in results.items()}
 
     def _check_names(self, inputs: Mapping[str, Any], needed: Mapping[str, TensorSpec]) -> None:
         missing = [name for name in needed if name not in inputs]
@@ -326,31 +341,58 @@ def _by_name(batch: object, inputs: Mapping[str, Any]) -> dict[str, Any]:
     return {**batch, **inputs}
 
 
-def _result_arrays(
-    specs: Mapping[str, TensorSpec], out: Mapping[str, np.ndarray] | None
+def _new_arrays(
+    specs: Mapping[str, TensorSpec], out: Mapping[str, Any] | None
 ) -> dict[str, np.ndarray]:
-    out = {} if out is None else out
-    for name, array in out.items():
-        spec = specs.get(name)
-        if spec is None:
-            raise InputError(f"Expected an output of {', '.join(specs)} in out=, got {name!r}")
-        if not isinstance(array, np.ndarray):
-            raise InputError(f"Expected an array for out[{name!r}], got {type(array).__name__}")
-        if array.shape != spec.shape or array.dtype != spec.dtype.numpy:
-            raise InputError(
-                f"Expected {spec} for out[{name!r}], got {array.dtype}{list(array.shape)}"
-            )
-        if not array.flags.writeable:
-            raise InputError(
-                f"Expected an array to write to for out[{name!r}], got a read-only one"
-            )
+    """Fresh arrays for the outputs that are not in ``out``."""
     return {
-        name: out[name] if name in out else np.empty(spec.shape, spec.dtype.numpy)
+        name: np.empty(spec.shape, spec.dtype.numpy)
         for name, spec in specs.items()
+        if out is None or name not in out
     }
 
 
-def _call_spec(name: str, array: np.ndarray, declared: TensorSpec) -> TensorSpec:
+def _target(
+    name: str, array: Any, specs: Mapping[str, TensorSpec], backend: Backend
+) -> np.ndarray | DeviceArray:
+    """An array to fill, or where it lies on the device. Raises InputError."""
+    spec, label = specs.get(name), f"out[{name!r}]"
+    if spec is None:
+        raise InputError(f"Expected an output of {', '.join(specs)} in out=, got {name!r}")
+    if is_on_device(array):
+        return _device_target(label, array, spec, backend)
+    if not isinstance(array, np.ndarray):
+        raise InputError(f"Expected an array for {label}, got {type(array).__name__}")
+    if array.shape != spec.shape or array.dtype != spec.dtype.numpy:
+        raise InputError(f"Expected {spec} for {label}, got {array.dtype}{list(array.shape)}")
+    if not array.flags.writeable:
+        raise InputError(f"Expected an array to write to for {label}, got a read-only one")
+    return array
+
+
+def _device_target(label: str, array: Any, spec: TensorSpec, backend: Backend) -> DeviceArray:
+    if not backend.takes_device_arrays:
+        raise InputError(
+            f"Expected a NumPy array for {label}, got a {type(array).__name__} in a GPU's memory: "
+            f"the {backend.name} backend computes on the CPU"
+        )
+    found = device_array(label, array)
+    check_device_array(label, found, spec)
+    if found.is_read_only:
+        raise InputError(f"Expected an array to write to for {label}, got a read-only one")
+    return found
+
+
+def _as_input(
+    name: str, array: np.ndarray | DeviceArray, spec: TensorSpec
+) -> np.ndarray | DeviceArray:
+    if isinstance(array, DeviceArray):
+        check_device_array(repr(name), array, spec)
+        return array
+    return as_input(name, array, spec)
+
+
+def _call_spec(name: str, array: np.ndarray | DeviceArray, declared: TensorSpec) -> TensorSpec:
     if array.ndim != declared.ndim:
         raise InputError(
             f"Expected {declared.ndim} axes for {name!r} ({declared}), got shape "

@@ -9,6 +9,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+from minigraph.device_array import is_on_device
 from minigraph.ir.errors import InputError
 from minigraph.ir.spec import TensorSpec
 
@@ -46,6 +47,11 @@ def as_array(name: str, value: Any) -> np.ndarray:
 
 
 def _check_device(name: str, value: Any) -> None:
+    if is_on_device(value) and not hasattr(value, "__dlpack_device__"):
+        raise InputError(
+            f"Expected {name!r} in the CPU's memory, got a {type(value).__name__} in a GPU's: "
+            f"copy it first"
+        )
     if not hasattr(value, "__dlpack_device__"):
         return
     kind, number = value.__dlpack_device__()

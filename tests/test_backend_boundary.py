@@ -34,6 +34,7 @@ class Limited:
     name = "limited"
     priority = -1
     takes_gaps = False
+    takes_device_arrays = False
     reason = "not on this device"
 
     def __init__(self, threads: int | None = None, missing: tuple[type, ...] = ()) -> None:

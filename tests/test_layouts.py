@@ -37,6 +37,7 @@ def test_reshape_as_numpy_does(sizes, order, data):
 
 class ChannelsLast:
     takes_gaps = True
+    takes_device_arrays = False
 
     def axis_order(self, spec):
         return (0, 2, 3, 1) if spec.ndim == 4 else row_major(spec)
@@ -44,6 +45,7 @@ class ChannelsLast:
 
 class RowMajor:
     takes_gaps = False
+    takes_device_arrays = False
 
     def axis_order(self, spec):
         return row_major(spec)

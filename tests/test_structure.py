@@ -22,10 +22,10 @@ HEAVY = {
 
 CORE = {
     "algorithms", "api", "autodiff", "backend", "compiler", "display", "executable", "explain",
-    "cache_folder", "host_store", "interrupts", "iteration", "layouts", "places", "tuning",
+    "cache_folder", "device_array", "host_store", "interrupts", "iteration", "layouts", "places",
     "initializers", "inputs", "ir", "layers", "lower", "memory", "ops", "optimizers", "passes",
     "profile", "receptive_field", "replay", "schedule", "schedules", "serialization", "state",
-    "summary", "testing", "whole_file", "windows",
+    "summary", "testing", "tuning", "whole_file", "windows",
 }  # fmt: skip
 PRACTICAL = {
     "training", "data", "report", "cli", "metrics", "model_card", "onnx", "prediction",
@@ -34,7 +34,8 @@ PRACTICAL = {
 LAYERS = [
     {"ir", "whole_file", "display", "cache_folder"},
     {"ops"},
-    {"initializers", "backend", "schedules", "host_store", "interrupts", "places", "iteration"},
+    {"initializers", "backend", "schedules", "host_store", "interrupts", "places", "iteration",
+     "device_array"},
     {"passes", "autodiff", "layers", "schedule", "algorithms", "memory", "lower", "optimizers",
      "state", "inputs", "receptive_field", "windows", "layouts", "tuning"},
     {"compiler"},
@@ -124,6 +125,7 @@ def test_backends_import_ir_ops_and_the_boundary_alone(name):
                 "backend",
                 "backends",
                 "cache_folder",
+                "device_array",
                 "host_store",
                 "interrupts",
                 "iteration",

@@ -39,6 +39,7 @@ class CupyBackend:
     name = "cupy"
     priority = 20
     takes_gaps = False
+    takes_device_arrays = True
     lowerings = LOWERINGS
 
     def __init__(

@@ -148,6 +148,13 @@ class CudaDevice:
             with self._device:
                 self._runtime.memcpyAsync(target, source, nbytes, kind, self.stream)
 
+    def wait_for(self, stream: int) -> None:
+        cuda = self._cupy.cuda
+        with self._device:
+            event = cuda.Event(disable_timing=True)
+            event.record(cuda.ExternalStream(stream))
+            self._stream.wait_event(event)
+
     def launch(self, launch: Launch) -> None:
         kernel = launch.function
         with self._device, self._stream:

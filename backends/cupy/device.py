@@ -88,6 +88,9 @@ class Device(Protocol):
     def copy(self, target: int, source: int, nbytes: int) -> None:
         """Copy within the device's memory."""
 
+    def wait_for(self, stream: int) -> None:
+        """What is queued from here on runs after all that another stream has been given."""
+
     def launch(self, launch: Launch) -> None:
         """Run a kernel."""
 

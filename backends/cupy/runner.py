@@ -32,6 +32,7 @@ from minigraph.backends.cupy.device import Device, Dimensions, Launch
 from minigraph.backends.cupy.kernels.copy import copy_calls
 from minigraph.backends.cupy.staging import InputStaging, Staging, staged_bytes
 from minigraph.backends.cupy.store import DeviceStore
+from minigraph.device_array import DeviceArray
 from minigraph.interrupts import interrupts_delayed
 from minigraph.ir.errors import MemoryLimitError
 from minigraph.ir.location import describe
@@ -42,6 +43,7 @@ _NOWHERE = np.iinfo(np.int64).max  # the refused position while nothing is refus
 _WORD = 8
 
 Work = Callable[[], None]
+AnyArray = np.ndarray | DeviceArray
 
 
 class CupyRunner:
@@ -71,7 +73,7 @@ class CupyRunner:
 
     # ---- running
 
-    def run(self, inputs: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> None:
+    def run(self, inputs: Mapping[str, AnyArray], outputs: Mapping[str, AnyArray]) -> None:
         """One call. The first one runs the launches one by one, later ones replay their graph."""
         with interrupts_delayed(), self._access(), self._device_lock:
             self._begin(inputs)
@@ -91,7 +93,7 @@ class CupyRunner:
             self._staged_inputs.expect(inputs)
 
     def timed_run(
-        self, inputs: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]
+        self, inputs: Mapping[str, AnyArray], outputs: Mapping[str, AnyArray]
     ) -> list[float]:
         """One call, with the seconds of each step; without the graph, which has no steps."""
         with interrupts_delayed(), self._access(), self._device_lock:
@@ -101,14 +103,14 @@ class CupyRunner:
             self._end(outputs)
         return seconds[self._first_step : self._first_step + len(self._program.steps)]
 
-    def _begin(self, inputs: Mapping[str, np.ndarray]) -> None:
+    def _begin(self, inputs: Mapping[str, AnyArray]) -> None:
         self._refresh_cached()
         self._staged_inputs.bring(inputs)
         if self._program.writes_state:  # before: whatever ends this call, nothing stale is used
             self._store.version += 1
 
-    def _end(self, outputs: Mapping[str, np.ndarray]) -> None:
-        self._staged_outputs.download()
+    def _end(self, outputs: Mapping[str, AnyArray]) -> None:
+        self._staged_outputs.download(outputs)
         if self._may_refuse:
             self._device.download(self._refused, self._words.address)
         self._device.synchronise()

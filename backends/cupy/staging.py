@@ -9,8 +9,9 @@ import numpy as np
 
 from minigraph.backend import Slot, aligned
 from minigraph.backends.cupy.device import Device
+from minigraph.device_array import DeviceArray
 
-Arrays = Mapping[str, np.ndarray]
+Arrays = Mapping[str, np.ndarray | DeviceArray]
 
 
 class Staging:
@@ -38,12 +39,22 @@ class Staging:
         }
 
     def upload(self, arrays: Arrays) -> None:
-        """Queue the copy of the caller's arrays, which are read before this returns."""
-        self._fill(arrays)
-        self._device.upload(self.address, self._host)
+        """Queue the copies of the caller's arrays; the host's are read before this returns."""
+        if _all_on_host(arrays):
+            self._fill(arrays)
+            self._device.upload(self.address, self._host)
+            return
+        for name, staged in self._arrays.items():
+            array = arrays[name]
+            if isinstance(array, DeviceArray):
+                self._wait_for(array)
+                self._device.copy(self.addresses[name], array.address, staged.nbytes)
+            else:
+                np.copyto(staged, array)
+                self._device.upload(self.addresses[name], staged)
 
     def upload_ahead(self, arrays: Arrays) -> None:
-        """The same, beside the stream."""
+        """The same of arrays of the host, beside the stream."""
         self._fill(arrays)
         self._device.upload_ahead(self.address, self._host)
 
@@ -51,14 +62,34 @@ class Staging:
         for name, staged in self._arrays.items():
             np.copyto(staged, arrays[name])
 
-    def download(self) -> None:
-        """Queue the copy to the host's buffer."""
-        self._device.download(self._host, self.address)
+    def download(self, arrays: Arrays) -> None:
+        """Queue the copies to the host's buffer, for the arrays that are on the host."""
+        if _all_on_host(arrays):
+            self._device.download(self._host, self.address)
+            return
+        for name, staged in self._arrays.items():
+            if not isinstance(arrays[name], DeviceArray):
+                self._device.download(staged, self.addresses[name])
 
     def give(self, arrays: Arrays) -> None:
         """Copy what has arrived to the caller's arrays."""
         for name, staged in self._arrays.items():
-            np.copyto(arrays[name], staged)
+            array = arrays[name]
+            if isinstance(array, DeviceArray):
+                self._wait_for(array)
+                self._device.copy(array.address, self.addresses[name], staged.nbytes)
+            else:
+                np.copyto(array, staged)
+        if not _all_on_host(arrays):
+            self._device.synchronise()
+
+    def _wait_for(self, array: DeviceArray) -> None:
+        if array.stream is not None:
+            self._device.wait_for(array.stream)
+
+
+def _all_on_host(arrays: Arrays) -> bool:
+    return not any(isinstance(array, DeviceArray) for array in arrays.values())
 
 
 def staged_bytes(slots: Mapping[str, Slot]) -> int:
@@ -92,7 +123,12 @@ class InputStaging:
         self._sent: _Sent | None = None
 
     def expect(self, arrays: Arrays) -> None:
-        """The next call but one will be on these arrays, which stay as they are until then."""
+        """The next call but one will be on these arrays, which stay as they are until then.
+
+        Where some are on the device already, there is nothing to send.
+        """
+        if not _all_on_host(arrays):
+            return
         if not self._further:
             self._further = [Staging(self._device, self._slots) for _ in range(2)]
         self._expected = arrays
@@ -120,8 +156,9 @@ class InputStaging:
 
 
 def _are_same(some: Arrays, others: Arrays) -> bool:
-    """Whether these are the same parts of memory (which both sides keep alive)."""
-    return all(
-        array.__array_interface__ == others[name].__array_interface__
-        for name, array in some.items()
+    """Whether these are the same parts of the host's memory (which both sides keep alive)."""
+    pairs = [(array, others[name]) for name, array in some.items()]
+    return _all_on_host(others) and all(
+        one.__array_interface__ == other.__array_interface__  # type: ignore[union-attr]
+        for one, other in pairs
     )

@@ -31,6 +31,7 @@ class LlvmBackend:
     name = "llvm"
     priority = 10
     takes_gaps = True
+    takes_device_arrays = False
 
     def __init__(self, threads: int | None = None, target: str = "host") -> None:
         self.threads = usable_cpus() if threads is None else threads

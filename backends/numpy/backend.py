@@ -79,6 +79,7 @@ class NumpyBackend:
     name = "numpy"
     priority = 0
     takes_gaps = False
+    takes_device_arrays = False
 
     def __init__(self, threads: int | None = None) -> None:
         self._workers = Workers(usable_cpus() if threads is None else threads)

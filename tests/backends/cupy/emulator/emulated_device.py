@@ -67,6 +67,7 @@ class EmulatedDevice:
         self.stream = 0
         self.launched = 0
         self.allocations = 0
+        self.waited_for: list[int] = []  # streams
         self._backward = backward
         self._recording: list[Callable[[], None]] | None = None
         self._memory: weakref.WeakSet[EmulatedMemory] = weakref.WeakSet()
@@ -120,6 +121,10 @@ class EmulatedDevice:
 
     def copy(self, target: int, source: int, nbytes: int) -> None:
         self._queue("copy", lambda: ctypes.memmove(target, source, nbytes))
+
+    def wait_for(self, stream: int) -> None:
+        self._refuse_in_a_recording("wait_for")
+        self.waited_for.append(stream)
 
     def launch(self, launch: Launch) -> None:
         self._queue("launch", lambda: self._run(launch))
