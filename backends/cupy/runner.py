@@ -167,7 +167,7 @@ class CupyRunner:
             copy_calls(commit.source, _state_slot(commit.state, program.state[commit.state]))
             for commit in program.commits
         ]
-        groups = [*fetched, *steps, *given, *committed]
+        groups: list[Sequence[AnyCall]] = [*fetched, *steps, *given, *committed]
         cached = [self._lower(step) for step in program.cached_steps]
         self._check_memory()
         self._arenas = {

@@ -60,7 +60,7 @@ class Staging:
 
     def _fill(self, arrays: Arrays) -> None:
         for name, staged in self._arrays.items():
-            np.copyto(staged, arrays[name])
+            np.copyto(staged, arrays[name])  # type: ignore[arg-type]
 
     def download(self, arrays: Arrays) -> None:
         """Queue the copies to the host's buffer, for the arrays that are on the host."""

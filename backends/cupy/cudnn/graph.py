@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -138,7 +138,7 @@ def _convolution(graph: Any, signature: Signature, values: list[Any]) -> Any:
     return graph.conv_wgrad(image=first, loss=second, **sizes)
 
 
-_FOLLOWING = {
+_FOLLOWING: dict[str, Callable[..., Any]] = {
     "Add": lambda graph, a, b: graph.add(a, b),
     "Mul": lambda graph, a, b: graph.mul(a, b),
     "Relu": lambda graph, x: graph.relu(x),

@@ -1,14 +1,8 @@
-"""The ways to run a convolution through cuDNN, for the table of a convolution's methods.
-
-Each is asked by ``algorithm(op, inputs, context)``, where ``op`` is a convolution in one of its
-three directions or a ``Fused`` with one as its anchor, and then by ``calls(binding)``.
-"""
+"""The ways to run a convolution through cuDNN, in any of its directions, fused or not."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
 
 from minigraph.backend import Algorithm, Slot
 from minigraph.backends.cupy.call import (
@@ -27,23 +21,15 @@ from minigraph.backends.cupy.cudnn.signature import (
     without_epilogue,
 )
 from minigraph.backends.cupy.device import Device
+from minigraph.backends.cupy.kernels.method import Method, Problem
 from minigraph.backends.cupy.kernels.pointwise import pointwise_calls
 from minigraph.ir.spec import TensorSpec
 from minigraph.ops.fused import Fused
 
 
-@dataclass(frozen=True, slots=True)
-class CudnnMethod:
-    """One way: its name, what it takes (None where it cannot), and its calls."""
-
-    name: str
-    algorithm: Callable[[Any, tuple[TensorSpec, ...], Context], Algorithm | None]
-    calls: Callable[[Binding], Sequence[AnyCall]]
-
-
-def _whole(op: Any, inputs: tuple[TensorSpec, ...], context: Context) -> Algorithm | None:
+def _whole(problem: Problem, context: Context) -> Algorithm | None:
     """The node as one graph of cuDNN's."""
-    return _algorithm("cudnn", context, signature_of(op, inputs))
+    return _algorithm("cudnn", context, signature_of(problem.node, problem.inputs))
 
 
 def _whole_calls(binding: Binding) -> Sequence[AnyCall]:
@@ -51,8 +37,9 @@ def _whole_calls(binding: Binding) -> Sequence[AnyCall]:
     return [_call(binding, signature, binding.inputs)]
 
 
-def _split(op: Any, inputs: tuple[TensorSpec, ...], context: Context) -> Algorithm | None:
+def _split(problem: Problem, context: Context) -> Algorithm | None:
     """The convolution by cuDNN, then one kernel of ours for what follows, in place."""
+    op, inputs = problem.node, problem.inputs
     if not isinstance(op, Fused) or op.infer(*inputs)[0] != _convolution_spec(op, inputs):
         return None
     result, read = op.infer(*inputs)[0], epilogue(op.body)[1]
@@ -74,8 +61,8 @@ def _split_calls(binding: Binding) -> Sequence[AnyCall]:
 
 
 METHODS = (
-    CudnnMethod("cudnn", _whole, _whole_calls),
-    CudnnMethod("cudnn-split", _split, _split_calls),
+    Method("cudnn", _whole, _whole_calls),
+    Method("cudnn-split", _split, _split_calls),
 )
 
 

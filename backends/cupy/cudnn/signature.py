@@ -53,7 +53,8 @@ def signature_of(op: Any, inputs: Sequence[TensorSpec]) -> Signature | None:
     if any(0 in shape or len(shape) > 4 for shape in shapes):
         return None
     first, second = body.anchor.operands
-    geometry: ConvGeometry = body.anchor.op.geometry(inputs[first], inputs[second])
+    anchor: Any = body.anchor.op
+    geometry: ConvGeometry = anchor.geometry(inputs[first], inputs[second])
     return Signature(
         direction=DIRECTIONS[type(body.anchor.op)],
         dtype=inputs[0].dtype,

@@ -185,7 +185,10 @@ def _around(x: Slot, y: Slot, axis: int) -> tuple[Space, Space]:
     outer = [a for a in others if y.strides[a] > y.strides[axis]]
     inner = [a for a in others if a not in outer]
     found = [
-        collapse([y.spec.shape[a] for a in group], [[s.strides[a] for a in group] for s in (x, y)])
+        collapse(
+            [y.spec.shape[a] for a in group],
+            [tuple(s.strides[a] for a in group) for s in (x, y)],
+        )
         for group in (outer, inner)
     ]
     return found[0], found[1]

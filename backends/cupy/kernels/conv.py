@@ -7,12 +7,18 @@ from typing import Any
 
 from minigraph.backend import Algorithm, Refused
 from minigraph.backends.cupy.call import AnyCall, Binding, Context, Lowering
+from minigraph.backends.cupy.cudnn import methods as cudnn
 from minigraph.backends.cupy.kernels import conv_direct, conv_gemm
 from minigraph.backends.cupy.kernels.method import Method, Problem
 from minigraph.ir.spec import TensorSpec
 from minigraph.ops.conv import Conv2d, Conv2dGradWeight, ConvTranspose2d
 
-METHODS: tuple[Method, ...] = (conv_gemm.PLAIN, conv_gemm.IMPLICIT, conv_direct.DIRECT)
+METHODS: tuple[Method, ...] = (
+    *cudnn.METHODS,
+    conv_gemm.PLAIN,
+    conv_gemm.IMPLICIT,
+    conv_direct.DIRECT,
+)
 """Every method. The compiler takes the quickest whose error and workspace it allows."""
 
 

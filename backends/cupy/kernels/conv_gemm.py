@@ -71,7 +71,7 @@ def _forward(g: ConvGeometry, x: Slot, w: Slot, y: Slot) -> Plan:
         w, extents.columns, extents.depth, w.strides[0], w.strides[1], [group.b]
     )
     left: Matrix | Windows
-    first = (extents.rows, extents.columns, extents.depth)
+    first: tuple[int, ...] = (extents.rows, extents.columns, extents.depth)
     if _is_pointwise(g):
         left, left_sizes = matrix(x, extents.rows, channels, x.strides[3], x.strides[1], [group.a])
     else:
@@ -108,7 +108,7 @@ def _transposed(g: ConvGeometry, x: Slot, w: Slot, y: Slot) -> Plan:
     if _is_pointwise(g):
         left, left_sizes = matrix(x, extents.rows, channels, x.strides[3], x.strides[1], [group.a])
         right, right_sizes = matrix(w, outputs, channels, w.strides[1], w.strides[0], [group.b])
-        first = (extents.rows, extents.columns, extents.depth)
+        first: tuple[int, ...] = (extents.rows, extents.columns, extents.depth)
         return Plan(extents, left, right, first, left_sizes, right_sizes, (y.strides[3],), (group,))
     tap_steps = (-(d // math.gcd(s, d)) for s, d in zip(g.stride, g.dilation, strict=True))
     return Plan(
@@ -151,7 +151,7 @@ def _weight_gradient(g: ConvGeometry, x: Slot, gy: Slot, y: Slot) -> Plan:
     group = BatchAxis(g.groups, outputs, channels, outputs * y.strides[0])
     left, left_sizes = matrix(gy, outputs, extents.depth, gy.strides[1], gy.strides[3], [group.a])
     right: Matrix | Windows
-    first = (extents.rows, extents.columns, extents.depth)
+    first: tuple[int, ...] = (extents.rows, extents.columns, extents.depth)
     if _is_pointwise(g):
         right, right_sizes = matrix(
             x, channels, extents.depth, x.strides[1], x.strides[3], [group.b]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from functools import cache
 
@@ -12,17 +11,12 @@ from op_table import Differentiated, Row, compile_forward
 from test_ops import ROWS
 
 from minigraph.backends.cupy import CupyBackend
-from minigraph.backends.cupy.kernels.table import LOWERINGS
 from minigraph.executable import Executable
-from minigraph.ir.errors import UnsupportedError
-from minigraph.ops import ALL_OPS
 
 needs_compiler = pytest.mark.skipif(COMPILER is None, reason="needs g++ to compile CUDA C for CPUs")
 
 NO_KERNEL = {"Constant", "WhenTraining"}
 """What never reaches a backend."""
-
-NOT_YET = {op.__name__ for op in ALL_OPS if op not in LOWERINGS} - NO_KERNEL
 
 _ROWS = {row.name: row for row in ROWS}
 
@@ -34,34 +28,15 @@ def emulated(backward: bool = False) -> CupyBackend:
 
 
 @cache
-def forward(row: str, dtype: str) -> Executable | str:
-    """A row by name on the emulated backend; or why it has to wait."""
-    return compiled(lambda: compile_forward(_ROWS[row], dtype, backend=emulated()))
+def forward(row: str, dtype: str) -> Executable:
+    """A row by name on the emulated backend."""
+    return compile_forward(_ROWS[row], dtype, backend=emulated())
 
 
 @cache
-def gradient(row: str, dtype: str) -> Executable | str:
-    """A row's gradient, with the threads of each block in reverse order; or why it has to wait."""
-    found = Differentiated(_ROWS[row], dtype)
-    return compiled(lambda: found.first(emulated(backward=True)))
-
-
-def compiled(compile_: Callable[[], Executable]) -> Executable | str:
-    """An executable, or which families of kernels are still to come for it."""
-    try:
-        return compile_()
-    except UnsupportedError as error:
-        wanted = NOT_YET & set(re.findall(r"\w+", str(error)))
-        if not wanted:
-            raise
-        return f"not yet: {', '.join(sorted(wanted))}"
-
-
-def or_skip(found: Executable | str) -> Executable:
-    """The executable; skips the test where there is none yet."""
-    if isinstance(found, str):
-        pytest.skip(found)
-    return found
+def gradient(row: str, dtype: str) -> Executable:
+    """A row's gradient, with the threads of each block in reverse order."""
+    return Differentiated(_ROWS[row], dtype).first(emulated(backward=True))
 
 
 def every_row(request: pytest.FixtureRequest, function: Callable[..., object], name: str) -> None:

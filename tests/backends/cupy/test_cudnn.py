@@ -24,6 +24,7 @@ from minigraph.backends.cupy.cudnn.signature import (
     without_epilogue,
 )
 from minigraph.backends.cupy.device import DeviceInfo
+from minigraph.backends.cupy.kernels.method import Problem
 from minigraph.backends.cupy.options import Options
 from minigraph.ir.spec import DType, TensorSpec
 from minigraph.ops.conv import Conv2d, Conv2dGradWeight, ConvTranspose2d
@@ -154,13 +155,13 @@ def test_methods(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("MINIGRAPH_CACHE", str(tmp_path))
     context = Context(INFO, library()[0])
     whole, split = METHODS
-    found = whole.algorithm(BIAS_RELU, (X, BIAS, W), context)
+    found = whole.algorithm(Problem.of(BIAS_RELU, (X, BIAS, W)), context)
     assert found is not None and (found.name, found.workspace) == ("cudnn", 64)
-    apart = split.algorithm(BIAS_TANH, (X, BIAS, W), context)
+    apart = split.algorithm(Problem.of(BIAS_TANH, (X, BIAS, W)), context)
     assert apart is not None and apart.name == "cudnn-split" and apart.seconds > found.seconds
-    assert whole.algorithm(BIAS_TANH, (X, BIAS, W), context) is None
-    assert split.algorithm(SAME, (X, W), context) is None
-    assert whole.algorithm(SAME, (X, W), Context(INFO)) is None
+    assert whole.algorithm(Problem.of(BIAS_TANH, (X, BIAS, W)), context) is None
+    assert split.algorithm(Problem.of(SAME, (X, W)), context) is None
+    assert whole.algorithm(Problem.of(SAME, (X, W)), Context(INFO)) is None
 
 
 def test_options_are_checked() -> None:
