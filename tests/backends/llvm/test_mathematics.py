@@ -20,6 +20,8 @@ SPECIAL = np.array(
     np.float32,
 )  # fmt: skip
 
+SMALLEST = np.finfo(np.float32).tiny  # of the normal numbers
+
 FUNCTIONS: dict[str, tuple[Callable, Callable, float]] = {
     "exp": (mg.exp, np.exp, 1.5),
     "log": (mg.log, np.log, 1.5),
@@ -62,7 +64,10 @@ def test_errors_and_special_numbers(target: str) -> None:
             rounded = exact.astype(np.float32)
             step = np.spacing(np.maximum(np.abs(rounded), np.float32(1.2e-38)))
             finite = np.isfinite(rounded)
-            error = np.abs(got[name].astype(np.float64) - exact)[finite] / step[finite]
+            off = np.abs(got[name].astype(np.float64) - exact)
+            # Subnormal numbers become zero, results and steps on the way to slightly larger ones.
+            off = np.where(off < 2 * SMALLEST, 0, off)
+            error = off[finite] / step[finite]
         np.testing.assert_array_equal(got[name][~finite], rounded[~finite], err_msg=name)
         worst = int(error.argmax())
         assert error[worst] <= bound, (name, x[finite][worst], error[worst])

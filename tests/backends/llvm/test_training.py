@@ -72,7 +72,7 @@ def losses(network: str, backend: str, dtype: str, seed: int) -> np.ndarray:
     return np.array([step(**batch)["loss"] for batch in batches(network, seed)])
 
 
-@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("network", ["unet", "unet-batch-norm", "classifier"])
 def test_drift_is_at_most_three_times_that_of_numpy(network):
     """As NumPy's against torch's in tests/test_training_parity.py: median and mean over seeds."""
     drifts = {"numpy": [], "llvm": []}
