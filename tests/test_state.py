@@ -62,7 +62,7 @@ def executable(graph: Graph) -> Executable:
     return Executable(
         GraphSource(graph),
         {value.name: value.spec for value in graph.inputs},
-        lambda source, outputs: finish(source, backend, options),
+        lambda source, outputs, preferred=None: finish(source, backend, options),
         backend,
         ModelState(backend, 0),
     )
