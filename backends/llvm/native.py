@@ -1,7 +1,7 @@
 """The part that runs without Python: the loop over a program's calls, the barrier, the workers.
 
-Written in LLVM's assembly text, which for sixty lines of loads, stores and jumps reads better than
-code that builds it. All shared words are 64 bits; those that different threads write lie in
+Written in LLVM's assembly text, which for loads, stores and jumps alone reads better than code that
+builds it. All shared words are 64 bits; those that different threads write lie in
 different cache lines (8 words).
 """
 

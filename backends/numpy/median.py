@@ -26,6 +26,7 @@ from minigraph.backends.numpy.kernel import (
 from minigraph.backends.numpy.windows import Place, bind_positions, places_of, planes
 from minigraph.ir.spec import TensorSpec
 from minigraph.ops.median import MedianPool2d
+from minigraph.ops.selection_network import sorting_network
 
 _BLOCK_ELEMENTS = 1 << 13  # of each wire
 
@@ -40,24 +41,10 @@ class _Comparator:
     wants_high: bool
 
 
-def _sorting_network(wires: int) -> list[tuple[int, int]]:
-    found: list[tuple[int, int]] = []
-    top = p = 1 << max((wires - 1).bit_length() - 1, 0)
-    while p > 0:
-        q, r, d = top, 0, p
-        while True:
-            found += [(i, i + d) for i in range(wires - d) if i & p == r]
-            if q == p:
-                break
-            d, q, r = q - p, q // 2, p
-        p //= 2
-    return found
-
-
 def _selection_network(wires: int) -> list[_Comparator]:
     """The part of a sorting network that its middle wire needs."""
     needed, kept = {wires // 2}, []
-    for low, high in reversed(_sorting_network(wires)):
+    for low, high in reversed(sorting_network(wires)):
         if low in needed or high in needed:
             kept.append(_Comparator(low, high, low in needed, high in needed))
             needed |= {low, high}

@@ -24,38 +24,10 @@ from minigraph.backends.llvm.target import Target
 from minigraph.ir.spec import DType, TensorSpec
 from minigraph.ops.geometry import Pair
 from minigraph.ops.median import MedianPool2d
+from minigraph.ops.selection_network import selection_network
 from minigraph.places import Place, Table
 
 _MOST_UNROLLED = 25  # elements of a window
-
-# ---- the network
-
-
-def _sorting_network(wires: int) -> list[tuple[int, int]]:
-    found: list[tuple[int, int]] = []
-    top = p = 1 << max((wires - 1).bit_length() - 1, 0)
-    while p > 0:
-        q, r, d = top, 0, p
-        while True:
-            found += [(i, i + d) for i in range(wires - d) if i & p == r]
-            if q == p:
-                break
-            d, q, r = q - p, q // 2, p
-        p //= 2
-    return found
-
-
-def selection_network(wires: int) -> list[tuple[int, int]]:
-    """Comparators (low, high), smaller to the low wire, that bring the median to the middle."""
-    needed, kept = {wires // 2}, []
-    for low, high in reversed(_sorting_network(wires)):
-        if low in needed or high in needed:
-            kept.append((low, high))
-            needed |= {low, high}
-    return kept[::-1]
-
-
-# ---- kernels
 
 
 @dataclass(frozen=True)
