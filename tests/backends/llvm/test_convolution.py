@@ -1,4 +1,4 @@
-"""Convolutions and matrix products where the rows of the op table do not reach: blocks, panels,
+"""Convolutions where the rows of the op table do not reach: blocks, panels,
 tails, phases and groups, with every epilogue, against torch in float64."""
 
 from __future__ import annotations
@@ -10,101 +10,23 @@ import pytest
 
 pytest.importorskip("llvmlite")
 
-from minigraph.backend import Memory, Slot, aligned, channels_last, dense_strides
-from minigraph.backends.llvm.backend import LOWERINGS
-from minigraph.backends.llvm.call import Binding, Context
+from step_runner import Step, check, finished, fused, wide
+
 from minigraph.backends.llvm.library import Library
-from minigraph.backends.llvm.native import ROW, THEN_WAIT
 from minigraph.backends.llvm.object_cache import ObjectCache
 from minigraph.backends.llvm.target import host, named
-from minigraph.backends.llvm.workers import WORKERS
 from minigraph.cache_folder import cache_folder
-from minigraph.host_store import aligned_empty, as_strided_array
-from minigraph.ir.spec import DType, TensorSpec
+from minigraph.ir.spec import TensorSpec
 from minigraph.ops.conv import Conv2d, Conv2dGradWeight, ConvTranspose2d
-from minigraph.ops.elementwise import Add, Relu, ReluGrad
-from minigraph.ops.fused import Body, Fused, Instruction
-from minigraph.ops.matmul import MatMul
-from minigraph.places import External
 
 torch = pytest.importorskip("torch")
 
-BOUND = 2e-6  # of the largest element: plain rounding of float32
 GAP = 5  # elements between the pixels of operands that are slices of wider images
 
 
 @pytest.fixture(scope="module")
 def library() -> Library:
     return Library(host(), ObjectCache(cache_folder("llvm")))
-
-
-class Step:
-    """One op on operands of random numbers, in memory full of what is not a number."""
-
-    def __init__(
-        self,
-        library: Library,
-        op: Any,
-        *shapes: tuple[int, ...],
-        algorithm: str,
-        threads: int = 2,
-        gap: int = 0,
-    ) -> None:
-        self.library, self.threads = library, threads
-        specs = tuple(TensorSpec(shape, DType.FLOAT32) for shape in shapes)
-        found = LOWERINGS[type(op)].candidates(op, specs, Context(threads, library.target))
-        choice = next(one for one in found if one.name == algorithm)
-        self._size = 0
-        slots = [self._slot(spec, gap) for spec in (*specs, *op.infer(*specs))]
-        scratch = [
-            self._slot(TensorSpec((size,), DType.UINT8), 0) if size else None
-            for size in (choice.workspace, choice.prepared)
-        ]
-        self.memory = aligned_empty(self._size)
-        self.memory[:] = 255
-        rng = np.random.default_rng([len(shapes), *(n for shape in shapes for n in shape)])
-        self.operands = [self._array(slot) for slot in slots[:-1]]
-        for array in self.operands:
-            array[...] = rng.standard_normal(array.shape)
-        binding = Binding(
-            op, algorithm, tuple(slots[:-1]), (slots[-1],), *scratch, threads, library.target
-        )
-        self.calls = LOWERINGS[type(op)].calls(binding)
-        self._output = slots[-1]
-
-    def _slot(self, spec: TensorSpec, gap: int) -> Slot:
-        """Room for a tensor; pixels of images lie ``gap`` further apart than they need."""
-        strides = dense_strides(spec, channels_last(spec))
-        if gap and spec.ndim == 4:
-            wide = spec.with_shape((spec.shape[0], spec.shape[1] + gap, *spec.shape[2:]))
-            strides = dense_strides(wide, channels_last(wide))
-        slot = Slot(Memory.WORK, spec, self._size, "", strides)
-        reach = sum((n - 1) * step for n, step in zip(spec.shape, strides, strict=True)) + 1
-        self._size += aligned(reach * spec.dtype.itemsize) + 64
-        return slot
-
-    def _array(self, slot: Slot) -> np.ndarray:
-        return as_strided_array(self.memory[slot.offset :], slot.spec, slot.strides)
-
-    def run(self) -> np.ndarray:
-        """The result, as the calls give it."""
-        self.library.load(call.code for call in self.calls)
-        base = self.memory.ctypes.data
-        rows, kept = np.zeros((len(self.calls), ROW), np.int64), []
-        refused = np.zeros(2, np.int64)
-        for row, call in zip(rows, self.calls, strict=True):
-            places = [p for p in (*call.reads, *call.writes) if not isinstance(p, External)]
-            flags = [refused.ctypes.data, refused.ctypes.data + 8]
-            kept.append(np.array([*flags, *(base + p.offset for p in places), *call.sizes]))
-            row[:] = self.library.address(call.code), kept[-1].ctypes.data, THEN_WAIT
-        WORKERS.run(rows, self.threads, refused.ctypes.data)
-        return self._array(self._output).copy()
-
-
-def check(got: np.ndarray, expected: np.ndarray, bound: float = BOUND) -> None:
-    assert got.shape == expected.shape
-    scale = max(1.0, float(np.abs(expected).max(initial=0)))
-    np.testing.assert_allclose(got, expected, rtol=0, atol=bound * scale)
 
 
 def convolved(
@@ -124,10 +46,6 @@ def convolved(
     if gradient is None:
         return y.detach().numpy()
     return [g.numpy() for g in torch.autograd.grad(y, (x, w), torch.tensor(gradient))]
-
-
-def wide(arrays: list[np.ndarray]) -> list[np.ndarray]:
-    return [array.astype(np.float64) for array in arrays]
 
 
 PADDINGS = [((0, 0), (0, 0)), ((1, 1), (1, 1)), ((2, 0), (1, 3))]
@@ -245,27 +163,10 @@ def test_bits_do_not_depend_on_threads(library: Library, threads: int) -> None:
         (Conv2d(padding=SAME), "rows", (few, (72, 3, 3, 3))),
         (Conv2dGradWeight((3, 3), padding=SAME), "rows", (few, y)),
         (ConvTranspose2d(padding=SAME), "spread", (y, (72, 3, 3, 3))),
-        (MatMul(), "packed", ((300, 700), (700, 90))),
     ):
         one = Step(library, op, *shapes, algorithm=algorithm, threads=2).run()
         other = Step(library, op, *shapes, algorithm=algorithm, threads=threads).run()
         np.testing.assert_array_equal(one, other)
-
-
-def fused(anchor: Any) -> Fused:
-    """ReLU(anchor + bias), where another tensor is positive, plus a residual."""
-    steps = (
-        Instruction(anchor, (0, 1)),
-        Instruction(Add(), (5, 2)),
-        Instruction(Relu(), (6,)),
-        Instruction(ReluGrad(), (3, 7)),
-        Instruction(Add(), (8, 4)),
-    )
-    return Fused(Body(5, steps, (9,)))
-
-
-def finished(y: np.ndarray, bias: np.ndarray, mask: np.ndarray, more: np.ndarray) -> np.ndarray:
-    return np.where(mask > 0, np.maximum(y + bias, 0), 0) + more
 
 
 @pytest.mark.parametrize("gap", [0, GAP])
@@ -304,61 +205,3 @@ def test_epilogue_of_a_spread(library: Library, outputs: int, gap: int) -> None:
     )  # fmt: skip
     x64, w64, *rest = wide(step.operands)
     check(step.run(), finished(convolved(np.zeros(y), w64, (1, 2), gradient=x64)[0], *rest))
-
-
-PRODUCTS = [(1, 1, 1), (5, 3, 70), (7, 300, 16), (96, 33, 49), (200, 700, 130), (1, 1025, 3)]
-
-
-@pytest.mark.parametrize(("rows", "depth", "columns"), PRODUCTS)
-@pytest.mark.parametrize("transpose", [(False, False), (True, False), (False, True), (True, True)])
-def test_matrix_products(
-    library: Library, rows: int, depth: int, columns: int, transpose: tuple[bool, bool]
-) -> None:
-    a = (depth, rows) if transpose[0] else (rows, depth)
-    b = (columns, depth) if transpose[1] else (depth, columns)
-    step = Step(library, MatMul(*transpose), a, b, algorithm="packed")
-    left, right = wide(step.operands)
-    expected = (left.T if transpose[0] else left) @ (right.T if transpose[1] else right)
-    check(step.run(), expected)
-
-
-BATCHES = [
-    ((3,), (3,)),
-    ((3,), ()),
-    ((), (3,)),
-    ((2, 3), (2, 3)),
-    ((2, 1), (3,)),
-    ((2, 3), ()),
-    ((2, 1, 2), (3, 1)),
-]
-
-
-@pytest.mark.parametrize(("left", "right"), BATCHES)
-@pytest.mark.parametrize("transpose", [(False, False), (True, True)])
-def test_batches_of_products(
-    library: Library,
-    left: tuple[int, ...],
-    right: tuple[int, ...],
-    transpose: tuple[bool, bool],
-) -> None:
-    a, b = ((11, 19), (19, 18))
-    step = Step(
-        library,
-        MatMul(*transpose),
-        (*left, *(a[::-1] if transpose[0] else a)),
-        (*right, *(b[::-1] if transpose[1] else b)),
-        algorithm="packed",
-    )
-    one, other = wide(step.operands)
-    one = np.swapaxes(one, -1, -2) if transpose[0] else one
-    other = np.swapaxes(other, -1, -2) if transpose[1] else other
-    check(step.run(), one @ other)
-
-
-def test_epilogue_of_a_product(library: Library) -> None:
-    step = Step(
-        library, fused(MatMul(transpose_b=True)), (37, 41), (50, 41), (50,), (37, 50), (37, 50),
-        algorithm="packed",
-    )  # fmt: skip
-    a, b, *rest = wide(step.operands)
-    check(step.run(), finished(a @ b.T, *rest))
