@@ -31,7 +31,6 @@ from minigraph.ir.spec import DType, TensorSpec
 
 _MOST_STEPS = 16
 _ROWS = 4
-_ATTAINED = 0.4  # of the multiply-adds that could be done
 
 
 @dataclass(frozen=True)
@@ -86,7 +85,7 @@ def _algorithm(op: Any, inputs: tuple[TensorSpec, ...], context: Context) -> Alg
     if not p.is_single or anchor.transpose_b or p.depth > _MOST_STEPS:
         return None
     cost = op.cost(*inputs)
-    seconds = estimated_seconds(context, p.dtype, cost.flops / 2, cost.bytes, _ATTAINED)
+    seconds = estimated_seconds(context, p.dtype, cost.flops / 2, cost.bytes)
     return Algorithm("few-steps", 0, seconds)
 
 
