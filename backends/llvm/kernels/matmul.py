@@ -26,15 +26,10 @@ from minigraph.backends.llvm.convolution.blocking import (
 from minigraph.backends.llvm.convolution.method import estimated_seconds
 from minigraph.backends.llvm.convolution.pack import Source, computed, pack_calls
 from minigraph.backends.llvm.kernels.copy import copy_calls
-from minigraph.backends.llvm.kernels.epilogue import (
-    anchor_of,
-    anchor_operands,
-    epilogue_of,
-    epilogue_places,
-    epilogue_sizes,
-)
+from minigraph.backends.llvm.kernels.epilogue import Epilogue, epilogue_sizes
 from minigraph.ir.spec import DType, TensorSpec
 from minigraph.iteration import broadcast_strides, row_major_strides
+from minigraph.lowering.epilogue import anchor_of, anchor_operands, epilogue_places
 from minigraph.ops.matmul import MatMul
 from minigraph.places import part
 
@@ -190,7 +185,7 @@ def _product_calls(
     """One call for all matrices of the last batch axis: outer axes get a call an index."""
     a, y = places
     assert binding.prepared is not None and binding.workspace is not None
-    code = product_code(sums, blocking, p.dtype, epilogue_of(binding), False, flat=True)
+    code = product_code(sums, blocking, p.dtype, Epilogue.of(binding), False, flat=True)
     batch = () if p.joins_batch else y.spec.shape[:-2]
     size = computed(p.dtype).itemsize
     matrices = _matrices(binding.prepared, p)
