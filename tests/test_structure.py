@@ -23,9 +23,9 @@ HEAVY = {
 CORE = {
     "algorithms", "api", "autodiff", "backend", "compiler", "display", "executable", "explain",
     "cache_folder", "device_array", "host_store", "interrupts", "iteration", "layouts", "places",
-    "initializers", "inputs", "ir", "layers", "lower", "memory", "ops", "optimizers", "passes",
-    "profile", "receptive_field", "replay", "schedule", "schedules", "serialization", "state",
-    "summary", "testing", "tuning", "whole_file", "windows",
+    "initializers", "inputs", "ir", "layers", "lower", "lowering", "memory", "ops", "optimizers",
+    "passes", "profile", "receptive_field", "replay", "schedule", "schedules", "serialization",
+    "state", "summary", "testing", "tuning", "whole_file", "windows",
 }  # fmt: skip
 PRACTICAL = {
     "training", "data", "report", "cli", "metrics", "model_card", "onnx", "prediction",
@@ -35,7 +35,7 @@ LAYERS = [
     {"ir", "whole_file", "display", "cache_folder"},
     {"ops"},
     {"initializers", "backend", "schedules", "host_store", "interrupts", "places", "iteration",
-     "device_array"},
+     "device_array", "lowering"},
     {"passes", "autodiff", "layers", "schedule", "algorithms", "memory", "lower", "optimizers",
      "state", "inputs", "receptive_field", "windows", "layouts", "tuning"},
     {"compiler"},
@@ -129,6 +129,7 @@ def test_backends_import_ir_ops_and_the_boundary_alone(name):
                 "host_store",
                 "interrupts",
                 "iteration",
+                "lowering",
                 "places",
                 "whole_file",
             )

@@ -11,6 +11,7 @@ from minigraph.backends.cupy.code import KernelCode
 from minigraph.backends.cupy.cudnn.plans import Cudnn
 from minigraph.backends.cupy.device import Device, DeviceInfo, Dimensions
 from minigraph.ir.spec import TensorSpec
+from minigraph.lowering.call import BoundStep
 from minigraph.places import Place
 
 
@@ -64,23 +65,11 @@ class Context:
 
 
 @dataclass(frozen=True, slots=True)
-class Binding:
-    """One step of a program, for the function that turns it into calls."""
+class Binding(BoundStep):
+    """One step of a program, with what its kernels are chosen by."""
 
-    op: Any
-    algorithm: str
-    inputs: tuple[Slot, ...]
-    outputs: tuple[Slot | None, ...]  # None: nothing reads it, and the op allows leaving it out
-    workspace: Slot | None
     info: DeviceInfo
     cudnn: Cudnn | None = None
-
-    @property
-    def output(self) -> Slot:
-        """The first output."""
-        first = self.outputs[0]
-        assert first is not None
-        return first
 
 
 Candidates = Callable[[Any, tuple[TensorSpec, ...], Context], tuple[Algorithm, ...] | Refused]

@@ -10,6 +10,7 @@ from minigraph.backend import Algorithm, Refused, Slot
 from minigraph.backends.llvm.language.code import KernelCode
 from minigraph.backends.llvm.target import Target
 from minigraph.ir.spec import TensorSpec
+from minigraph.lowering.call import BoundStep
 from minigraph.places import Place
 
 
@@ -38,24 +39,12 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class Binding:
-    """One step of a program, for the function that turns it into calls."""
+class Binding(BoundStep):
+    """One step of a program, with what its kernels are chosen by."""
 
-    op: Any
-    algorithm: str
-    inputs: tuple[Slot, ...]
-    outputs: tuple[Slot | None, ...]  # None: nothing reads it, and the op allows leaving it out
-    workspace: Slot | None
     prepared: Slot | None  # the algorithm's ``prepared`` bytes: packed weights
     threads: int
     target: Target
-
-    @property
-    def output(self) -> Slot:
-        """The first output."""
-        first = self.outputs[0]
-        assert first is not None
-        return first
 
 
 @dataclass(frozen=True, slots=True)

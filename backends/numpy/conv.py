@@ -48,6 +48,8 @@ def can_fuse(body: Body, inputs: Sequence[TensorSpec]) -> Supported | Refused:
     for instruction in body.instructions[1:]:
         if not isinstance(instruction.op, _EPILOGUE_OPS):
             return Refused(f"{instruction.op.name} does not run in place")
+    if not body.is_chain:
+        return Refused("the last result of a chain alone is stored")
     channels = body.specs(*inputs)[body.inputs].shape[1]
     anchors = body.anchor.operands
     if any(i not in anchors and spec.size not in (1, channels) for i, spec in enumerate(inputs)):

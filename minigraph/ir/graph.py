@@ -107,6 +107,11 @@ class Graph:
         return {value: node for node in self.nodes for value in node.outputs}
 
     @cached_property
+    def position(self) -> Mapping[Node, int]:
+        """Each node's place in the order."""
+        return {node: i for i, node in enumerate(self.nodes)}
+
+    @cached_property
     def users(self) -> Mapping[Value, tuple[Node, ...]]:
         """The nodes that read each value, each once, in order."""
         users: dict[Value, dict[Node, None]] = {}

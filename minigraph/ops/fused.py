@@ -55,6 +55,17 @@ class Body:
     def anchor(self) -> Instruction:
         return self.instructions[0]
 
+    @property
+    def is_chain(self) -> bool:
+        """Whether each instruction works on the result before it, and the last alone is kept.
+
+        Other bodies are for kernels that store several results, or compute beside the anchor.
+        """
+        last = self.inputs + len(self.instructions) - 1
+        earlier = range(self.inputs, last)
+        read = [set(i.operands).difference(range(self.inputs)) for i in self.instructions[1:]]
+        return self.outputs == (last,) and read == [{number} for number in earlier]
+
 
 @dataclass(frozen=True)
 class Fused(Op):

@@ -1,8 +1,8 @@
-"""Fuse a convolution or matrix product with the elementwise ops that follow it."""
+"""Fuse a convolution or matrix product with elementwise ops around its result."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from minigraph.ir.graph import Graph, Node, Value
@@ -10,9 +10,10 @@ from minigraph.ir.spec import TensorSpec
 from minigraph.ir.tensor import Tensor
 from minigraph.ops.conv import Conv2d, ConvTranspose2d
 from minigraph.ops.elementwise import Elementwise
-from minigraph.ops.fused import Body, Fused, Instruction
+from minigraph.ops.fused import Body
 from minigraph.ops.matmul import MatMul
 from minigraph.passes.dead_nodes import eliminate_dead_nodes
+from minigraph.passes.group import Group
 from minigraph.passes.rewrite import Emitter, rewrite
 
 _ANCHORS = (Conv2d, ConvTranspose2d, MatMul)
@@ -25,59 +26,69 @@ CanFuse = Callable[[Body, tuple[TensorSpec, ...]], object]
 class FuseEpilogue:
     """Anchor, then elementwise ops in its iteration space, as one ``Fused``.
 
-    Other operands are scalars, one a channel (bias), or one an element (a residual, the output of
-    a ReLU whose gradient this is).
+    A group grows by ops that read one of its results (bias, activation, the mask of a ReLU's
+    gradient, a parameter's update), and by ops whose results it reads (what momentum keeps of a
+    velocity). Other operands are scalars, one a channel (bias), or one an element (a
+    residual, a parameter).
 
-    Legal where every intermediate has one use and is no output: the chain is then convex, and its
-    values need no memory of their own. ``can_fuse`` is the backend's word on what it is able to
-    run; ``longest`` bounds the chains, as each longer one is asked for anew. Preserves values to
-    the last bit; 16-bit floats are rounded once at the end instead of after each op.
+    A group is run where its last node stood. That is legal where nothing outside of it reads one of
+    its values before. Values that are read outside become outputs. ``can_fuse`` is the backend's
+    word on what it is able to run: most store one result. ``most`` bounds the instructions.
+    Preserves values to the last bit; 16-bit floats are rounded at the outputs instead of after
+    each op.
     """
 
     can_fuse: CanFuse
-    longest: int = 24
+    most: int = 24
 
     def __call__(self, graph: Graph) -> Graph:
-        chains = _chains(graph, self.can_fuse, self.longest)
+        groups = {group.last: group for group in self._groups(graph)}
 
         def rule(emitter: Emitter, graph: Graph, node: Node) -> tuple[Value | Tensor, ...] | None:
-            chain = chains.get(node)
-            if chain is None:
-                return None
-            body, operands = _body(chain)
-            return emitter.emit(Fused(body), *operands)
+            return groups[node].emit(emitter) if node in groups else None
 
-        fused = rewrite(graph, rule, absorbed=lambda node: chains.get(node, ()))
-        return eliminate_dead_nodes(fused)
+        def absorbed(node: Node) -> tuple[Node, ...]:
+            return groups[node].nodes if node in groups else ()
 
+        return eliminate_dead_nodes(rewrite(graph, rule, absorbed))
 
-def _chains(graph: Graph, can_fuse: CanFuse, longest: int) -> dict[Node, tuple[Node, ...]]:
-    """The longest fusable chain from each convolution, under its last node."""
-    chains: dict[Node, tuple[Node, ...]] = {}
-    for node in graph.nodes:
-        if not isinstance(node.op, _ANCHORS):
-            continue
-        chain: tuple[Node, ...] = (node,)
-        while len(chain) < longest and (following := _next(graph, chain[-1])) is not None:
-            body, operands = _body((*chain, following))
-            if not can_fuse(body, tuple(value.spec for value in operands)):
+    def _groups(self, graph: Graph) -> Iterator[Group]:
+        """Of the later anchors first: of two whose results are added, the later one adds."""
+        taken: set[Node] = set()
+        for node in reversed(graph.nodes):
+            if isinstance(node.op, _ANCHORS):
+                group = self._grown(Group(graph, (node,)), taken)
+                taken.update(group.nodes)
+                if len(group.nodes) > 1:
+                    yield group
+
+    def _grown(self, group: Group, taken: set[Node]) -> Group:
+        """As large as it gets, one neighbour after the other."""
+        while len(group.nodes) < self.most:
+            neighbours = (node for node in _neighbours(group) if node not in taken)
+            larger = (group.joined(node) for node in neighbours)
+            able = (g for g in larger if g.is_legal and self.can_fuse(g.body, g.operand_specs))
+            following = next(able, None)
+            if following is None:
                 break
-            chain = (*chain, following)
-        if len(chain) > 1:
-            chains[chain[-1]] = chain
-    return chains
+            group = following
+        return group
 
 
-def _next(graph: Graph, node: Node) -> Node | None:
-    """The only reader of the node's value, if it continues the chain."""
-    (value,) = node.outputs
-    if not graph.has_single_use(value):
-        return None
-    (reader,) = graph.users[value]
-    if not isinstance(reader.op, Elementwise) or reader.outputs[0].spec != value.spec:
-        return None
-    others = (operand for operand in reader.inputs if operand is not value)
-    return reader if all(_fits(operand, value) for operand in others) else None
+def _neighbours(group: Group) -> Iterator[Node]:
+    """What reads the group's values, then what makes those that its epilogue reads."""
+    graph, anchor = group.graph, group.nodes[0]
+    (result,) = anchor.outputs
+    readers = (user for node in group.nodes for user in graph.users.get(node.outputs[0], ()))
+    beside = (value for value in group.operands if value not in anchor.inputs)
+    makers = (graph.producer.get(value) for value in beside)
+    for node in dict.fromkeys((*readers, *makers)):
+        if node is None or node in group.nodes or not isinstance(node.op, Elementwise):
+            continue
+        if node.outputs[0].spec != result.spec:
+            continue
+        if all(_fits(operand, result) for operand in node.inputs):
+            yield node
 
 
 def _fits(operand: Value, value: Value) -> bool:
@@ -87,17 +98,3 @@ def _fits(operand: Value, value: Value) -> bool:
     shape, ndim = operand.spec.shape, value.spec.ndim
     padded = (1,) * (ndim - len(shape)) + shape
     return all(size == 1 for axis, size in enumerate(padded) if axis != 1)
-
-
-def _body(chain: tuple[Node, ...]) -> tuple[Body, tuple[Value, ...]]:
-    """The chain as a body, and the values that it reads from outside."""
-    inside = {node.outputs[0]: position for position, node in enumerate(chain)}
-    operands = tuple(
-        dict.fromkeys(value for node in chain for value in node.inputs if value not in inside)
-    )
-    number = {value: position for position, value in enumerate(operands)}
-    number |= {value: len(operands) + position for value, position in inside.items()}
-    instructions = tuple(
-        Instruction(node.op, tuple(number[value] for value in node.inputs)) for node in chain
-    )
-    return Body(len(operands), instructions, (len(operands) + len(chain) - 1,)), operands

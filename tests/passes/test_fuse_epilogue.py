@@ -120,11 +120,6 @@ def graph_output(x, w, b):
     return {"y": y, "z": mg.relu(y)}
 
 
-def read_twice(x, w, b):
-    y = conv.conv2d(x, w)
-    return {"y": y * y}
-
-
 def wider_output(x, w, b):
     return {"y": conv.conv2d(x[:1], w) + reshape(mg.concat([b, b], 0), (2, 4, 1, 1))}
 
@@ -139,11 +134,64 @@ def not_supported(x, w, b):
 
 @pytest.mark.parametrize(
     "model",
-    [second_user, graph_output, read_twice, wider_output, not_elementwise, not_supported],
+    [second_user, graph_output, wider_output, not_elementwise, not_supported],
     ids=lambda model: model.__name__,
 )
 def test_must_not_fire(model):
     assert_unchanged(FUSE, graph_of(model, **SPECS))
+
+
+def test_a_result_that_an_op_reads_twice_is_fused():
+    def model(x, w, b):
+        y = conv.conv2d(x, w)
+        return {"y": y * y}
+
+    result = FUSE(graph_of(model, **SPECS))
+    assert [node.op.name for node in result.nodes] == ["Fused"]
+    assert_rewrite(FUSE, graph_of(model, **SPECS), result)
+
+
+def everything(body, inputs):
+    return True
+
+
+def test_the_update_of_a_parameter_is_fused_with_its_gradient():
+    """Two results, and an op beside the anchor: the velocity's decay."""
+
+    def before(a, b, velocity, weight):
+        decayed = velocity * 0.9
+        gradient = mg.matmul(a, b)
+        new = decayed - gradient * 0.01
+        return {"velocity": new, "weight": weight + new}
+
+    specs = dict.fromkeys(("a", "b", "velocity", "weight"), "float32[4,4]")
+    fuse = FuseEpilogue(everything)
+    result = fuse(graph_of(before, **specs))
+    (node,) = (node for node in result.nodes if node.inputs)
+    assert len(node.op.body.instructions) == 5 and not node.op.body.is_chain
+    assert [node.outputs.index(value) for value in result.outputs.values()] == [0, 1]
+    chains = FuseEpilogue(lambda body, inputs: body.is_chain)(graph_of(before, **specs))
+    assert sorted(node.op.name for node in chains.nodes if node.inputs) == ["Add", "Fused", "Mul"]
+
+
+def test_what_is_read_before_the_last_node_is_not_fused_beyond_it():
+    """The sum would have to wait for a node that needs the product."""
+
+    def model(a, b):
+        product = mg.matmul(a, b)
+        doubled = product * 2.0
+        return {"y": product + mg.transpose(doubled), "z": doubled}
+
+    result = FuseEpilogue(everything)(graph_of(model, a="float32[4,4]", b="float32[4,4]"))
+    assert [n.op.name for n in result.nodes if n.inputs] == ["Fused", "Transpose", "Add"]
+
+
+def test_of_two_products_whose_results_are_added_the_later_one_adds():
+    def model(a, b):
+        return {"y": mg.matmul(a, b) + mg.matmul(b, a)}
+
+    result = FuseEpilogue(everything)(graph_of(model, a="float32[4,4]", b="float32[4,4]"))
+    assert [n.op.name for n in result.nodes] == ["MatMul", "Fused"]
 
 
 def test_an_operand_of_the_image_is_not_fused():
@@ -191,10 +239,10 @@ def test_chains_have_a_longest_length():
         return {"y": y}
 
     graph = graph_of(model, **SPECS)
-    result = FuseEpilogue(FUSE.can_fuse, longest=5)(graph)
+    result = FuseEpilogue(FUSE.can_fuse, most=5)(graph)
     (fused,) = [node for node in result.nodes if isinstance(node.op, Fused)]
     assert len(fused.op.body.instructions) == 5
-    assert_rewrite(FuseEpilogue(FUSE.can_fuse, longest=5), graph, result)
+    assert_rewrite(FuseEpilogue(FUSE.can_fuse, most=5), graph, result)
 
 
 def test_it_fires_in_a_training_step():

@@ -22,15 +22,10 @@ from minigraph.backends.cupy.call import (
     memory_seconds,
 )
 from minigraph.backends.cupy.code import COMPUTED, STORED, KernelCode, loaded
-from minigraph.backends.cupy.kernels.epilogue import (
-    Epilogue,
-    anchor_of,
-    anchor_operands,
-    epilogue_of,
-    epilogue_places,
-)
+from minigraph.backends.cupy.kernels.epilogue import Epilogue
 from minigraph.backends.cupy.kernels.method import Method, Problem
 from minigraph.ir.spec import DType
+from minigraph.lowering.epilogue import anchor_of, anchor_operands, epilogue_places
 from minigraph.ops.conv import Conv2dGradWeight, ConvTranspose2d
 
 _MOST_CHANNELS = 4  # of a group's results, for a product's tile to be wasted
@@ -138,7 +133,7 @@ def _calls(binding: Binding) -> Sequence[AnyCall]:
         return []
     g, transposed = op.geometry(x.spec, w.spec), isinstance(op, ConvTranspose2d)
     places = (x, w, *operands, y)
-    code = DirectConvolution(x.spec.dtype, transposed, epilogue_of(binding), index_type(*places))
+    code = DirectConvolution(x.spec.dtype, transposed, Epilogue.of(binding), index_type(*places))
     (_, x_channels, *x_size), (_, y_channels, *y_size) = x.spec.shape, y.spec.shape
     by_output, by_input, line, pixel = w.strides
     if transposed:  # what this op reads are the convolution's outputs

@@ -18,7 +18,6 @@ import numpy as np
 
 from minigraph.backend import Algorithm, Slot
 from minigraph.backends.cupy.call import AnyCall, Binding, Context, memory_seconds
-from minigraph.backends.cupy.kernels.epilogue import anchor_of, anchor_operands
 from minigraph.backends.cupy.kernels.gemm_calls import (
     BatchAxis,
     Extents,
@@ -31,6 +30,7 @@ from minigraph.backends.cupy.kernels.gemm_calls import (
 )
 from minigraph.backends.cupy.kernels.gemm_operands import Matrix, Taps, Windows
 from minigraph.backends.cupy.kernels.method import Method, Problem
+from minigraph.lowering.epilogue import anchor_of, anchor_operands
 from minigraph.ops.conv import Conv2d, ConvTranspose2d
 from minigraph.ops.geometry import ConvGeometry
 from minigraph.places import Table

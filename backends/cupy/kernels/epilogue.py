@@ -1,44 +1,26 @@
-"""What a convolution or matrix product does to its results before it stores them.
+"""Epilogues within kernels: what is done to results before they are stored.
 
-A fused node's body is an anchor (the convolution) and elementwise ops on its result: bias,
-activation, residual, the mask of a ReLU's gradient. Kernels of anchors do not know which: they
-finish every element by the function of their ``Epilogue``. A plain node has the empty epilogue.
+Kernels of anchors do not know what: they finish every element by the function of their
+``Epilogue``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import Enum
-from typing import Any
 
-from minigraph.backend import Refused, Slot, Supported
+from minigraph.backend import Slot
 from minigraph.backends.cupy.call import Binding, Call, blocks_for, index_type
 from minigraph.backends.cupy.code import COMPUTED, STORED, KernelCode, loaded, stored
-from minigraph.backends.cupy.kernels.expressions import EXPRESSIONS, names, statements
-from minigraph.ir.spec import DType, TensorSpec
-from minigraph.ops.fused import Body, Fused, Instruction
-from minigraph.ops.matmul import MatMul
-
-
-class Kind(Enum):
-    """How an operand of an epilogue lies beside the results."""
-
-    SCALAR = "scalar"  # one number for all
-    CHANNEL = "channel"  # one a channel
-    TENSOR = "tensor"  # one an element, at the same place in memory as the result
+from minigraph.backends.cupy.kernels.expressions import names, statements
+from minigraph.ir.spec import DType
+from minigraph.lowering.epilogue import EpilogueBody, Kind, epilogue_places
+from minigraph.ops.fused import Body
 
 
 @dataclass(frozen=True)
-class Epilogue:
-    """Elementwise instructions on an anchor's results. Operand 0 is the result; then the others.
-
-    Part of the fields of a kernel's code: it says nothing of the anchor.
-    """
-
-    instructions: tuple[Instruction, ...]
-    kinds: tuple[Kind, ...]  # of the operands beside the result
-    dtypes: tuple[DType, ...]  # of the result, of these operands, and of what is stored
+class Epilogue(EpilogueBody):
+    """An epilogue as part of the fields of a kernel's code. Operands of ``Kind.TENSOR`` are at the
+    same place in memory as the result."""
 
     @property
     def comment(self) -> str:
@@ -95,85 +77,6 @@ class Epilogue:
         ]
 
 
-# ---- nodes
-
-
-def anchor_of(op: Any) -> Any:
-    """The convolution (or product) that a node runs, fused or not."""
-    return op.body.anchor.op if isinstance(op, Fused) else op
-
-
-def anchor_operands(op: Any, operands: Sequence[Any]) -> list[Any]:
-    """The anchor's own operands among those of the node."""
-    if not isinstance(op, Fused):
-        return list(operands)
-    return [operands[number] for number in op.body.anchor.operands]
-
-
-def epilogue_of(binding: Binding) -> Epilogue:
-    """The epilogue of a node, fused or not."""
-    output = binding.output.spec.dtype
-    if not isinstance(binding.op, Fused):
-        return Epilogue((), (), (output, output))
-    body, specs = binding.op.body, [slot.spec for slot in binding.inputs]
-    extras = _extra_operands(body)
-    result = body.specs(*specs)[body.inputs]
-    kinds = tuple(_kind(specs[number], result) for number in extras)
-    assert all(kind is not None for kind in kinds)
-    # Operand numbers: the anchor's result becomes 0, the others follow, then later results.
-    position = {body.inputs: 0} | {number: 1 + i for i, number in enumerate(extras)}
-    for i in range(1, len(body.instructions)):
-        position[body.inputs + i] = len(extras) + i
-    instructions = tuple(
-        Instruction(instruction.op, tuple(position[n] for n in instruction.operands))
-        for instruction in body.instructions[1:]
-    )
-    dtypes = (result.dtype, *(specs[number].dtype for number in extras), output)
-    return Epilogue(instructions, kinds, dtypes)  # type: ignore[arg-type]
-
-
-def epilogue_places(binding: Binding) -> list[Slot]:
-    """What an epilogue reads."""
-    if not isinstance(binding.op, Fused):
-        return []
-    return [binding.inputs[number] for number in _extra_operands(binding.op.body)]
-
-
-def _extra_operands(body: Body) -> list[int]:
-    """Numbers of a body's operands that instructions after the anchor read."""
-    later = [n for i in body.instructions[1:] for n in i.operands if n < body.inputs]
-    return list(dict.fromkeys(later))
-
-
-def can_finish(body: Body, inputs: Sequence[TensorSpec]) -> Supported | Refused:
-    """Whether all that follows the anchor can be an epilogue."""
-    if body.outputs != (body.inputs + len(body.instructions) - 1,):
-        return Refused("only the last result of a body can be stored")
-    specs = body.specs(*inputs)
-    result = specs[body.inputs]
-    if result.ndim not in (2, 4) or (isinstance(body.anchor.op, MatMul) and result.ndim == 4):
-        return Refused("matrices in batches have no epilogue")
-    for instruction in body.instructions[1:]:
-        if type(instruction.op) not in EXPRESSIONS:
-            return Refused(f"{instruction.op.name} is not elementwise")
-    if any(spec.shape != result.shape for spec in specs[body.inputs :]):
-        return Refused("the shape changes within the body")
-    if any(_kind(specs[number], result) is None for number in _extra_operands(body)):
-        return Refused("an operand is neither a scalar, nor one a channel, nor one an element")
-    return Supported()
-
-
-def _kind(spec: TensorSpec, result: TensorSpec) -> Kind | None:
-    """How an operand lies beside results whose channels are axis 1."""
-    if spec.shape == result.shape:
-        return Kind.TENSOR
-    if spec.size == 1:
-        return Kind.SCALAR
-    padded = (1,) * (result.ndim - spec.ndim) + spec.shape
-    channels = (1, result.shape[1]) + (1,) * (result.ndim - 2)
-    return Kind.CHANNEL if padded == channels else None
-
-
 # ---- results that come in parts
 
 
@@ -219,7 +122,7 @@ class FinishParts(KernelCode):
 def finish_call(binding: Binding, parts: Slot, count: int) -> Call:
     """Sum parts that each lie as the output does, and finish the sums."""
     y, operands = binding.output, epilogue_places(binding)
-    code = FinishParts(parts.spec.dtype, epilogue_of(binding), index_type(parts, y, *operands))
+    code = FinishParts(parts.spec.dtype, Epilogue.of(binding), index_type(parts, y, *operands))
     channels = y.spec.shape[1] if y.spec.ndim in (2, 4) else 1
     sizes = (y.spec.size, count, channels)
     return Call(code, (parts, *operands), (y,), sizes, blocks_for(y.spec.size, code.threads))

@@ -7,10 +7,10 @@ from typing import Any
 
 from minigraph.backend import Algorithm, Refused, Supported
 from minigraph.backends.cupy.call import AnyCall, Binding, Context, Lowering, memory_seconds
-from minigraph.backends.cupy.kernels.epilogue import can_finish
 from minigraph.backends.cupy.kernels.expressions import EXPRESSIONS
 from minigraph.backends.cupy.kernels.pointwise import pointwise_calls
 from minigraph.ir.spec import TensorSpec
+from minigraph.lowering.epilogue import can_finish
 from minigraph.ops.fused import Body, Fused
 
 
@@ -45,7 +45,9 @@ def can_fuse(
 ) -> Supported | Refused:
     """Whether one kernel can run the body."""
     if type(body.anchor.op) in anchors:
-        return can_finish(body, inputs)
+        if not body.is_chain:
+            return Refused("a kernel stores the last result of a chain alone")
+        return can_finish(body, inputs, EXPRESSIONS)
     for instruction in body.instructions:
         if type(instruction.op) not in EXPRESSIONS:
             return Refused(f"no body can have {instruction.op.name} in it")

@@ -7,15 +7,11 @@ from dataclasses import dataclass
 
 from minigraph.backend import Slot
 from minigraph.backends.cupy.call import Binding, Call, index_type
-from minigraph.backends.cupy.kernels.epilogue import (
-    Epilogue,
-    epilogue_of,
-    epilogue_places,
-    finish_call,
-)
+from minigraph.backends.cupy.kernels.epilogue import Epilogue, finish_call
 from minigraph.backends.cupy.kernels.gemm import STEP, Gemm, Tile
 from minigraph.backends.cupy.kernels.gemm_operands import Matrix, Taps, Windows
 from minigraph.ir.spec import DType
+from minigraph.lowering.epilogue import epilogue_places
 from minigraph.places import Place, Table, carve, carved_bytes
 
 _TILES = {
@@ -128,13 +124,13 @@ def product_calls(binding: Binding, a: Place, b: Place, plan: Plan) -> list[Call
     if plan.extents.is_empty:
         return []
     y, how = binding.output, shares(plan.extents)
-    epilogue, operands = epilogue_of(binding), epilogue_places(binding)
+    epilogue, operands = Epilogue.of(binding), epilogue_places(binding)
     assert all(place.strides == y.strides for place in operands if place.spec.shape == y.spec.shape)
     if how.parts == 1:
         return [_call(plan, how, epilogue, (a, b, *operands), y, _pack(plan, operands, y))]
     count = how.parts * y.spec.size
     (parts,) = carve(binding.workspace, (_accumulated(a.spec.dtype), count))
-    no_epilogue = Epilogue((), (), (parts.spec.dtype, parts.spec.dtype))
+    no_epilogue = Epilogue.plain(parts.spec.dtype)
     width = _pack(plan, (), y) if y.spec.size % 4 == 0 else 1
     return [
         _call(plan, how, no_epilogue, (a, b), parts, width, part_step=y.spec.size),

@@ -9,7 +9,6 @@ from typing import Any
 
 from minigraph.backend import Algorithm, Refused, Slot, Strides
 from minigraph.backends.cupy.call import AnyCall, Binding, Context, Lowering, memory_seconds
-from minigraph.backends.cupy.kernels.epilogue import anchor_of, anchor_operands
 from minigraph.backends.cupy.kernels.gemm_calls import (
     ONE,
     BatchAxis,
@@ -22,6 +21,7 @@ from minigraph.backends.cupy.kernels.gemm_calls import (
 )
 from minigraph.ir.spec import TensorSpec
 from minigraph.iteration import broadcast_strides, collapse
+from minigraph.lowering.epilogue import anchor_of, anchor_operands
 from minigraph.ops.matmul import MatMul
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from minigraph.backend import Algorithm
 from minigraph.backends.cupy.call import AnyCall, Binding, Context
-from minigraph.backends.cupy.kernels.epilogue import anchor_of, anchor_operands
 from minigraph.ir.spec import DType, TensorSpec
+from minigraph.lowering.epilogue import anchor_of, anchor_operands
 from minigraph.ops.geometry import ConvGeometry
 
 

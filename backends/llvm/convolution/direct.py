@@ -21,14 +21,8 @@ from minigraph.backends.llvm.convolution.method import (
     estimated_seconds,
 )
 from minigraph.backends.llvm.convolution.pack import Source, computed, pack_calls
-from minigraph.backends.llvm.kernels.epilogue import (
-    Kind,
-    anchor_of,
-    anchor_operands,
-    epilogue_of,
-    epilogue_places,
-    epilogue_sizes,
-)
+from minigraph.backends.llvm.kernels.epilogue import Epilogue, epilogue_sizes
+from minigraph.lowering.epilogue import Kind, anchor_of, anchor_operands, epilogue_places
 from minigraph.ops.conv import ConvTranspose2d
 from minigraph.ops.geometry import ConvGeometry
 
@@ -91,7 +85,7 @@ def _calls(binding: Binding) -> Sequence[Call]:
     flat = not (transposed and sums.phases > 1) and lies_flat(binding)
     assert binding.prepared is not None and binding.workspace is not None
     product = Call(
-        product_code(sums, blocking, dtype, epilogue_of(binding), transposed, flat),
+        product_code(sums, blocking, dtype, Epilogue.of(binding), transposed, flat),
         (x, binding.prepared, *epilogue_places(binding)),
         (binding.output, binding.workspace),
         (
@@ -125,7 +119,7 @@ def weight_source(w: Slot, g: ConvGeometry, transposed: bool) -> Source[int]:
 
 def lies_flat(binding: Binding) -> bool:
     """Whether results and all that the epilogue reads beside them lie pixel by pixel."""
-    kinds = epilogue_of(binding).kinds
+    kinds = Epilogue.of(binding).kinds
     beside = [
         slot
         for kind, slot in zip(kinds, epilogue_places(binding), strict=True)

@@ -8,8 +8,8 @@ from typing import Any
 
 from minigraph.backend import Algorithm
 from minigraph.backends.llvm.call import Binding, Call, Context
-from minigraph.backends.llvm.kernels.epilogue import anchor_of, anchor_operands
 from minigraph.ir.spec import DType, TensorSpec
+from minigraph.lowering.epilogue import anchor_of, anchor_operands
 from minigraph.ops.geometry import ConvGeometry
 
 _CLOCK = 2.5e9  # Hz

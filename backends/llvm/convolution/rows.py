@@ -19,15 +19,10 @@ from minigraph.backends.llvm.convolution.rows_lines import (
 )
 from minigraph.backends.llvm.convolution.rows_product import RowProduct
 from minigraph.backends.llvm.convolution.tile import Tile, lanes_of
-from minigraph.backends.llvm.kernels.epilogue import (
-    anchor_of,
-    anchor_operands,
-    epilogue_of,
-    epilogue_places,
-    epilogue_sizes,
-)
+from minigraph.backends.llvm.kernels.epilogue import Epilogue, epilogue_sizes
 from minigraph.backends.llvm.target import Target
 from minigraph.ir.spec import DType
+from minigraph.lowering.epilogue import anchor_of, anchor_operands, epilogue_places
 from minigraph.ops.geometry import ConvGeometry
 
 FEW_CHANNELS = 15
@@ -95,7 +90,7 @@ def _calls(binding: Binding) -> Sequence[Call]:
     assert binding.prepared is not None and binding.workspace is not None
     sizes = line_sizes(g, x, _block(g, dtype, binding.threads))
     code = RowProduct(
-        dtype, window_of(g, x), tile, epilogue_of(binding), g.out_channels % tile.columns == 0
+        dtype, window_of(g, x), tile, Epilogue.of(binding), g.out_channels % tile.columns == 0
     )
     product = Call(
         code,

@@ -17,13 +17,8 @@ from minigraph.backends.llvm.convolution.rows_spread_kernels import (
     spread_pack_call,
 )
 from minigraph.backends.llvm.convolution.tile import Tile
-from minigraph.backends.llvm.kernels.epilogue import (
-    anchor_of,
-    anchor_operands,
-    epilogue_of,
-    epilogue_places,
-    epilogue_sizes,
-)
+from minigraph.backends.llvm.kernels.epilogue import Epilogue, epilogue_sizes
+from minigraph.lowering.epilogue import anchor_of, anchor_operands, epilogue_places
 from minigraph.ops.geometry import ConvGeometry
 
 _MOST_COLUMNS = 128
@@ -72,7 +67,7 @@ def _calls(binding: Binding) -> Sequence[Call]:
     )  # fmt: skip
     assert binding.prepared is not None and binding.workspace is not None
     step = g.stride[1] * channels
-    code = RowSpread(dtype, tile, channels, columns, step, pixel, epilogue_of(binding))
+    code = RowSpread(dtype, tile, channels, columns, step, pixel, Epilogue.of(binding))
     product = Call(
         code,
         (x, binding.prepared, *epilogue_places(binding)),

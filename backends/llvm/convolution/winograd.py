@@ -38,15 +38,9 @@ from minigraph.backends.llvm.convolution.winograd_plan import (
 from minigraph.backends.llvm.convolution.winograd_tiles import source_of, tiles_of
 from minigraph.backends.llvm.convolution.winograd_transforms import BY_OUTPUTS, TAPS, Winograd
 from minigraph.backends.llvm.convolution.winograd_weights import weights_of
-from minigraph.backends.llvm.kernels.epilogue import (
-    Epilogue,
-    anchor_of,
-    anchor_operands,
-    epilogue_of,
-    epilogue_places,
-    epilogue_sizes,
-)
+from minigraph.backends.llvm.kernels.epilogue import Epilogue, epilogue_sizes
 from minigraph.ir.spec import DType, TensorSpec
+from minigraph.lowering.epilogue import anchor_of, anchor_operands, epilogue_places
 from minigraph.ops.conv import Conv2dGradWeight, ConvTranspose2d
 from minigraph.ops.geometry import ConvGeometry, Padding
 from minigraph.places import carve
@@ -180,7 +174,7 @@ def forward_calls(anchor: Any, binding: Binding) -> list[Call]:
     padding = adjoint_padding(geometry.padding) if adjoint else geometry.padding
     source, weights = source_of(image, padding), weights_of(weight, adjoint)
     scratch = carve(binding.workspace, *plan.parts())
-    epilogue = epilogue_of(binding)
+    epilogue = Epilogue.of(binding)
     extras, extra_sizes = epilogue_places(binding), epilogue_sizes(binding)
     if plan.by_tiles:
         u = binding.prepared
@@ -250,7 +244,7 @@ def gradient_calls(anchor: Conv2dGradWeight, binding: Binding) -> list[Call]:
     )
     sources = (*source_of(image, geometry.padding), *source_of(gradient))
     zeros, v, z, d = carve(binding.workspace, *plan.parts())
-    epilogue, result = epilogue_of(binding), binding.output
+    epilogue, result = Epilogue.of(binding), binding.output
     extras, extra_sizes = epilogue_places(binding), epilogue_sizes(binding)
     if not plan.by_tiles:
         code = WeightGradient(variant, False, epilogue)
@@ -263,7 +257,7 @@ def gradient_calls(anchor: Conv2dGradWeight, binding: Binding) -> list[Call]:
                 (*sources, *tiles, *plan.cut, *extra_sizes),
             )
         ]
-    plain = Epilogue((), (), (DType.FLOAT32,))
+    plain = Epilogue.plain(DType.FLOAT32)
     return [
         Call(
             WeightGradient(variant, True, plain),

@@ -7,11 +7,12 @@ from typing import Any
 
 from minigraph.backend import Algorithm, Refused, Supported
 from minigraph.backends.llvm.call import Binding, Call, Context, Lowering
-from minigraph.backends.llvm.kernels.epilogue import can_finish
 from minigraph.backends.llvm.kernels.instructions import EMITTERS
 from minigraph.backends.llvm.kernels.pointwise import pointwise_calls
 from minigraph.ir.spec import TensorSpec
+from minigraph.lowering.epilogue import can_finish
 from minigraph.ops.fused import Body, Fused
+from minigraph.ops.matmul import MatMul
 
 
 def fused_lowering(anchors: Mapping[type, Lowering]) -> Lowering:
@@ -46,7 +47,9 @@ def can_fuse(
 ) -> Supported | Refused:
     """Whether one kernel can run the body."""
     if type(body.anchor.op) in anchors:
-        return can_finish(body, inputs)
+        if not (body.is_chain or isinstance(body.anchor.op, MatMul)):
+            return Refused("a convolution stores the last result of a chain alone")
+        return can_finish(body, inputs, EMITTERS)
     for instruction in body.instructions:
         if type(instruction.op) not in EMITTERS:
             return Refused(f"no body can have {instruction.op.name} in it")

@@ -12,20 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from minigraph.backend import Algorithm, Slot, aligned
+from minigraph.backend import Algorithm, aligned
 from minigraph.backends.llvm.call import Binding, Call, Context
 from minigraph.backends.llvm.convolution.method import estimated_seconds
 from minigraph.backends.llvm.convolution.pack import computed
 from minigraph.backends.llvm.convolution.tile import lanes_of
-from minigraph.backends.llvm.kernels.epilogue import (
-    Epilogue,
-    EpilogueWriter,
-    anchor_of,
-    anchor_operands,
-    epilogue_of,
-    epilogue_places,
-    epilogue_sizes,
-)
+from minigraph.backends.llvm.kernels.epilogue import Epilogue, EpilogueWriter, epilogue_sizes
 from minigraph.backends.llvm.language.code import KernelCode
 from minigraph.backends.llvm.language.kernel import Kernel
 from minigraph.backends.llvm.language.types import value_type
@@ -33,6 +25,13 @@ from minigraph.backends.llvm.language.value import Value
 from minigraph.backends.llvm.language.view import View
 from minigraph.backends.llvm.matmul.problem import Method, Problem
 from minigraph.ir.spec import DType, TensorSpec
+from minigraph.lowering.epilogue import (
+    anchor_of,
+    anchor_operands,
+    epilogue_outputs,
+    epilogue_overwrites,
+    epilogue_places,
+)
 
 _MOST_ROWS = 32
 _ROWS = 4  # of the result that are computed together
@@ -201,7 +200,8 @@ def _algorithm(op: Any, inputs: tuple[TensorSpec, ...], context: Context) -> Alg
     cost = op.cost(*inputs)
     rows = -(-p.rows // _ROWS) * _ROWS
     seconds = estimated_seconds(context, p.dtype, rows * p.depth * p.columns, cost.bytes, _ATTAINED)
-    return Algorithm("few-rows", workspace, seconds)
+    overwrites = epilogue_overwrites(op, inputs)
+    return Algorithm("few-rows", workspace, seconds, overwrites=overwrites)
 
 
 def _problem(op: Any, operands: Sequence[TensorSpec]) -> Problem:
@@ -224,21 +224,27 @@ def _scratch_bytes(p: Problem, context: Context) -> int:
 def _calls(binding: Binding) -> Sequence[Call]:
     a, b = anchor_operands(binding.op, binding.inputs)
     p = _problem(binding.op, [slot.spec for slot in binding.inputs])
-    epilogue = epilogue_of(binding)
+    epilogue = Epilogue.of(binding)
     lanes = lanes_of(binding.target, p.dtype)
-    sizes = (p.rows, p.depth, p.columns, a.strides[0], b.strides[0])
-    stored = epilogue_sizes(binding)
+    sizes: tuple[int, ...] = (p.rows, p.depth, p.columns, a.strides[0], b.strides[0])
+    stored, outputs = epilogue_sizes(binding), tuple(epilogue_outputs(binding))
     reads = (a, b, *epilogue_places(binding))
     if p.op.transpose_b:
         columns = 4 if binding.target.vector_registers >= 32 else 2
         code: KernelCode = ScalarProducts(p.dtype, lanes, columns, epilogue)
-        return [Call(code, reads, (binding.output,), (*sizes, *stored))]
+        return [Call(code, reads, outputs, (*sizes, *stored))]
     context = Context(binding.threads, binding.target)
     scratch = _scratch_bytes(p, context) // computed(p.dtype).itemsize
     assert binding.workspace is not None
-    writes: tuple[Slot, ...] = (binding.output, binding.workspace)
     code = RowSums(p.dtype, lanes, epilogue)
-    return [Call(code, reads, writes, (*sizes, _chunk(p, context), scratch, *stored))]
+    return [
+        Call(
+            code,
+            reads,
+            (*outputs, binding.workspace),
+            (*sizes, _chunk(p, context), scratch, *stored),
+        )
+    ]
 
 
 FEW_ROWS = Method("few-rows", _algorithm, _calls)

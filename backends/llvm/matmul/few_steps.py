@@ -14,20 +14,20 @@ from minigraph.backend import Algorithm
 from minigraph.backends.llvm.call import Binding, Call, Context
 from minigraph.backends.llvm.convolution.method import estimated_seconds
 from minigraph.backends.llvm.convolution.tile import lanes_of
-from minigraph.backends.llvm.kernels.epilogue import (
-    Epilogue,
-    anchor_of,
-    anchor_operands,
-    epilogue_of,
-    epilogue_places,
-    epilogue_sizes,
-)
+from minigraph.backends.llvm.kernels.epilogue import Epilogue, epilogue_sizes
 from minigraph.backends.llvm.language.code import KernelCode
 from minigraph.backends.llvm.language.kernel import Kernel
 from minigraph.backends.llvm.language.types import value_type
 from minigraph.backends.llvm.language.value import Value
 from minigraph.backends.llvm.matmul.problem import Method, Problem
 from minigraph.ir.spec import DType, TensorSpec
+from minigraph.lowering.epilogue import (
+    anchor_of,
+    anchor_operands,
+    epilogue_outputs,
+    epilogue_overwrites,
+    epilogue_places,
+)
 
 _MOST_STEPS = 16
 _ROWS = 4
@@ -86,7 +86,7 @@ def _algorithm(op: Any, inputs: tuple[TensorSpec, ...], context: Context) -> Alg
         return None
     cost = op.cost(*inputs)
     seconds = estimated_seconds(context, p.dtype, cost.flops / 2, cost.bytes)
-    return Algorithm("few-steps", 0, seconds)
+    return Algorithm("few-steps", 0, seconds, overwrites=epilogue_overwrites(op, inputs))
 
 
 def _calls(binding: Binding) -> Sequence[Call]:
@@ -94,9 +94,9 @@ def _calls(binding: Binding) -> Sequence[Call]:
     anchor = anchor_of(binding.op)
     p = Problem.of(anchor, a.spec, b.spec)
     row, step = reversed(a.strides) if anchor.transpose_a else a.strides
-    code = FewSteps(p.dtype, lanes_of(binding.target, p.dtype), epilogue_of(binding))
+    code = FewSteps(p.dtype, lanes_of(binding.target, p.dtype), Epilogue.of(binding))
     sizes = (p.rows, p.depth, p.columns, row, step, b.strides[0], *epilogue_sizes(binding))
-    return [Call(code, (a, b, *epilogue_places(binding)), (binding.output,), sizes)]
+    return [Call(code, (a, b, *epilogue_places(binding)), tuple(epilogue_outputs(binding)), sizes)]
 
 
 FEW_STEPS = Method("few-steps", _algorithm, _calls)

@@ -26,16 +26,18 @@ from minigraph.backends.llvm.convolution.blocking import (
 from minigraph.backends.llvm.convolution.method import estimated_seconds
 from minigraph.backends.llvm.convolution.pack import Source, computed, pack_calls
 from minigraph.backends.llvm.kernels.copy import copy_calls
-from minigraph.backends.llvm.kernels.epilogue import (
-    anchor_of,
-    anchor_operands,
-    epilogue_of,
-    epilogue_places,
-    epilogue_sizes,
-)
+from minigraph.backends.llvm.kernels.epilogue import Epilogue, epilogue_sizes
 from minigraph.backends.llvm.matmul.problem import Method, Problem
 from minigraph.ir.spec import TensorSpec
 from minigraph.iteration import broadcast_strides, row_major_strides
+from minigraph.lowering.epilogue import (
+    anchor_of,
+    anchor_operands,
+    epilogue_outputs,
+    epilogue_overwrites,
+    epilogue_places,
+)
+from minigraph.ops.fused import Fused
 from minigraph.ops.matmul import MatMul
 from minigraph.places import part
 
@@ -97,7 +99,8 @@ def _algorithm(op: Any, inputs: tuple[TensorSpec, ...], context: Context) -> Alg
     cost = op.cost(*inputs)
     moved = cost.bytes + 2 * (prepared + copies.a + copies.y)
     seconds = estimated_seconds(context, p.dtype, cost.flops / 2, moved)
-    return Algorithm("packed", workspace, seconds, prepared=prepared, prepares=(b,))
+    overwrites = epilogue_overwrites(op, inputs)
+    return Algorithm("packed", workspace, seconds, 0.0, overwrites, prepared, (b,))
 
 
 def _calls(binding: Binding) -> Sequence[Call]:
@@ -159,7 +162,7 @@ def _product_calls(
     """One call for all matrices of the last batch axis: outer axes get a call an index."""
     a, y = places
     assert binding.prepared is not None and binding.workspace is not None
-    code = product_code(sums, blocking, p.dtype, epilogue_of(binding), False, flat=True)
+    code = product_code(sums, blocking, p.dtype, Epilogue.of(binding), False, flat=True)
     batch = () if p.joins_batch else y.spec.shape[:-2]
     size = computed(p.dtype).itemsize
     matrices = _matrices(binding.prepared, p)
@@ -174,8 +177,9 @@ def _product_calls(
         *axis_sizes(1, 1, 1, 0, 1, transposed=False),
         *axis_sizes(sums.pixels, 1, 1, 0, 1, transposed=False),
     )
-    fused = epilogue_places(binding)
-    stored = epilogue_sizes(binding) if fused else [0, 0, y.strides[-2]]
+    is_fused = isinstance(binding.op, Fused)
+    stored = epilogue_sizes(binding) if is_fused else [0, 0, y.strides[-2]]
+    outputs = epilogue_outputs(binding) if is_fused else [y]
     calls = []
     for index in product(*(range(n) for n in batch[:-1])):
         first_a, matrix, first_y = (
@@ -184,9 +188,10 @@ def _product_calls(
         reads = (
             _moved(a, first_a * p.dtype.itemsize),
             _moved(binding.prepared, matrix * blocking.packed_elements(sums) * size),
-            *fused,
+            *epilogue_places(binding),
         )
-        writes = (_moved(y, first_y * p.dtype.itemsize), binding.workspace)
+        written = (_moved(slot, first_y * p.dtype.itemsize) for slot in outputs)
+        writes = (*written, binding.workspace)
         calls.append(Call(code, reads, writes, (*sizes, *axes, *stored)))
     return calls
 

@@ -32,13 +32,15 @@ class Step:
         algorithm: str,
         threads: int = 2,
         gap: int = 0,
+        over: tuple[int, ...] = (),  # the operands that results are written over
     ) -> None:
         self.library, self.threads = library, threads
         specs = tuple(TensorSpec(shape, DType.FLOAT32) for shape in shapes)
         found = LOWERINGS[type(op)].candidates(op, specs, Context(threads, library.target))
         choice = next(one for one in found if one.name == algorithm)
         self._size = 0
-        slots = [self._slot(spec, gap) for spec in (*specs, *op.infer(*specs))]
+        slots = [self._slot(spec, gap) for spec in specs]
+        outputs = [slots[n] for n in over] or [self._slot(spec, gap) for spec in op.infer(*specs)]
         scratch = [
             self._slot(TensorSpec((size,), DType.UINT8), 0) if size else None
             for size in (choice.workspace, choice.prepared)
@@ -46,14 +48,14 @@ class Step:
         self.memory = aligned_empty(self._size)
         self.memory[:] = 255
         rng = np.random.default_rng([len(shapes), *(n for shape in shapes for n in shape)])
-        self.operands = [self._array(slot) for slot in slots[:-1]]
+        self.operands = [self._array(slot) for slot in slots]
         for array in self.operands:
             array[...] = rng.standard_normal(array.shape)
         binding = Binding(
-            op, algorithm, tuple(slots[:-1]), (slots[-1],), *scratch, threads, library.target
+            op, algorithm, tuple(slots), tuple(outputs), *scratch, threads, library.target
         )
         self.calls = LOWERINGS[type(op)].calls(binding)
-        self._output = slots[-1]
+        self._output = outputs[0]
 
     def _slot(self, spec: TensorSpec, gap: int) -> Slot:
         """Room for a tensor; pixels of images lie ``gap`` further apart than they need."""
@@ -70,7 +72,7 @@ class Step:
         return as_strided_array(self.memory[slot.offset :], slot.spec, slot.strides)
 
     def run(self) -> np.ndarray:
-        """The result, as the calls give it."""
+        """The first result, as the calls give it."""
         self.library.load(call.code for call in self.calls)
         base = self.memory.ctypes.data
         rows, kept = np.zeros((len(self.calls), ROW), np.int64), []

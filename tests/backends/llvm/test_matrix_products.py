@@ -10,10 +10,15 @@ pytest.importorskip("llvmlite")
 
 from step_runner import Step, check, finished, fused, wide
 
+from minigraph.backends.llvm.backend import LOWERINGS
+from minigraph.backends.llvm.call import Context
 from minigraph.backends.llvm.library import Library
 from minigraph.backends.llvm.object_cache import ObjectCache
 from minigraph.backends.llvm.target import host
 from minigraph.cache_folder import cache_folder
+from minigraph.ir.spec import DType, TensorSpec
+from minigraph.ops.elementwise import Add, Mul, Sub
+from minigraph.ops.fused import Body, Fused, Instruction
 from minigraph.ops.matmul import MatMul
 
 
@@ -118,3 +123,35 @@ def test_epilogue(
     left, right, *rest = wide(step.operands)
     y = (left.T if op.transpose_a else left) @ (right.T if op.transpose_b else right)
     check(step.run(), finished(y, *rest))
+
+
+def with_momentum(anchor: MatMul) -> Fused:
+    """Operands: a, b, velocity, weight, rate. Results: the new velocity, the new weight."""
+    steps = (
+        Instruction(anchor, (0, 1)),
+        Instruction(Mul(), (5, 4)),
+        Instruction(Mul(), (2, 2)),  # beside the anchor
+        Instruction(Sub(), (7, 6)),
+        Instruction(Add(), (3, 8)),
+    )
+    return Fused(Body(5, steps, (8, 9)))
+
+
+@pytest.mark.parametrize(("algorithm", "op", "a", "b"), EPILOGUES)
+def test_two_results_written_over_operands(
+    library: Library, algorithm: str, op: MatMul, a: tuple[int, ...], b: tuple[int, ...]
+) -> None:
+    rows = a[1] if op.transpose_a else a[0]
+    shapes = (a, b, (rows, 50), (rows, 50), ())
+    specs = tuple(TensorSpec(shape, DType.FLOAT32) for shape in shapes)
+    offers = LOWERINGS[Fused].candidates(with_momentum(op), specs, Context(2, library.target))
+    assert isinstance(offers, tuple)
+    (offer,) = (offer for offer in offers if offer.name == algorithm)
+    assert offer.overwrites == (2, 3)
+    step = Step(library, with_momentum(op), *shapes, algorithm=algorithm, over=(2, 3))
+    left, right, velocity, weight, rate = wide(step.operands)
+    step.run()
+    y = (left.T if op.transpose_a else left) @ (right.T if op.transpose_b else right)
+    new = velocity * velocity - rate * y
+    check(step.operands[2], new)
+    check(step.operands[3], weight + new)
