@@ -15,7 +15,7 @@ import statistics
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from benchmarks.cases import CASES, MODES
 from benchmarks.contenders.minigraph_steps import inference_step, training_step
@@ -71,15 +71,22 @@ def report(profile: Profile, peak: Peak, whole: float, most: int) -> str:
     return "\n".join([_HEAD, *texts])
 
 
-def seconds_of(run: Callable[[], object], runs: int) -> float:
-    """Median seconds of a call, after a first one."""
+def in_turns(
+    run: Callable[[], object], profiled: Callable[[], Profile], rounds: int
+) -> tuple[float, Profile]:
+    """The median seconds of a plain step, and of each node: a plain step, then a profiled one."""
     run()
-    times = []
-    for _ in range(runs):
+    times, profiles = [], []
+    for _ in range(rounds):
         start = time.perf_counter()
         run()
         times.append(time.perf_counter() - start)
-    return statistics.median(times)
+        profiles.append(profiled())
+    rows = [
+        replace(each[0], seconds=statistics.median(row.seconds for row in each))
+        for each in zip(*profiles, strict=True)
+    ]
+    return statistics.median(times), Profile(tuple(rows), rounds)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -103,9 +110,9 @@ def main(arguments: list[str] | None = None) -> None:
         step = inference_step(case, options.backend, options.threads)
         batch = {"image": images}
     before = measure_peak(options.threads)
-    whole = seconds_of(lambda: step(batch), options.runs)
-    profile = step.profile(batch, runs=options.runs)
-    whole = (whole + seconds_of(lambda: step(batch), options.runs)) / 2  # before and after it
+    whole, profile = in_turns(
+        lambda: step(batch), lambda: step.profile(batch, runs=1), options.runs
+    )
     after = measure_peak(options.threads)
     peak = Peak(
         max(before.flops_per_second, after.flops_per_second),
