@@ -15,6 +15,7 @@ from minigraph.backend import Slot, Strides
 from minigraph.backends.llvm.call import Call
 from minigraph.backends.llvm.kernels.iteration import decode, product
 from minigraph.backends.llvm.kernels.taps import PIECES
+from minigraph.backends.llvm.kernels.vectors import offset
 from minigraph.backends.llvm.language.code import KernelCode
 from minigraph.backends.llvm.language.kernel import Kernel
 from minigraph.backends.llvm.language.types import INDEX
@@ -24,6 +25,7 @@ from minigraph.ir.spec import DType
 from minigraph.iteration import collapse, row_major_strides
 
 _SHORT = 8  # vectors: a piece of a line has as many
+_SHARED = 4  # vectors of results: a piece of fewer passes through memory in short hops
 
 
 @dataclass(frozen=True)
@@ -48,13 +50,11 @@ class CheckIndices(KernelCode):
         n = self.axes
         sizes, strides, steps = rest[:n], rest[n : 2 * n], rest[2 * n :]
         indices = k.view(k.pointers[0], self.dtype, *strides)
-        with k.parallel(product(sizes)) as item:
-            at = decode(item, sizes)
-            index = indices.load(*at).to(INDEX)
-            position = k.index(0)
-            for i, step in zip(at, steps, strict=True):
-                position = position + i * step
-            k.refuse((index < lowest) | (index >= count), position)
+        with shared_lines(k, sizes, lanes=1) as (outer, first, last):
+            line, start = indices.at(*outer).strided(strides[-1]), offset(outer, steps[:-1])
+            with k.loop(first, last) as i:
+                index = line.load(i).to(INDEX)
+                k.refuse((index < lowest) | (index >= count), i * steps[-1] + start)
 
 
 def check_calls(indices: Slot, lowest: int, count: int) -> list[Call]:
@@ -153,15 +153,15 @@ class Take(KernelCode):
 
 @contextmanager
 def shared_lines(
-    k: Kernel, sizes: Sequence[Value], lanes: int
+    k: Kernel, sizes: Sequence[Value], lanes: int, shortest: int = _SHORT
 ) -> Iterator[tuple[list[Value], Value, Value]]:
     """(indices of the outer axes, start, stop along the innermost axis), shared by the threads.
 
-    The innermost axis is cut into pieces of whole vectors, where it is long.
+    The innermost axis is cut into pieces of ``shortest`` whole vectors or more.
     """
     *outer, length = sizes
     vectors = (length + (lanes - 1)) // lanes
-    pieces = k.minimum(k.maximum(vectors // _SHORT, 1), PIECES)
+    pieces = k.minimum(k.maximum(vectors // shortest, 1), PIECES)
     with k.parallel(product([*outer, pieces])) as item:
         indices, piece = decode(item // pieces, outer), item % pieces
         first = vectors * piece // pieces * lanes
@@ -224,8 +224,8 @@ class AddAt(KernelCode):
         indices = k.view(k.pointers[0], self.indices, *rest[n : 2 * n])
         updates = k.view(k.pointers[1], self.updates, *rest[2 * n : 3 * n])
         y = k.view(k.pointers[2], self.dtype, *rest[3 * n :])
-        lanes = k.lanes(self.dtype) if self.in_vectors else 1
-        with shared_lines(k, sizes[: self.shared], lanes) as (outer, first, last):
+        lines = shared_lines(k, sizes[: self.shared], k.lanes(self.dtype), _SHARED)
+        with lines as (outer, first, last):
             line = y.at(*outer, first).strided(1 if self.in_vectors else y.strides[last_axis])
             with nested(k, sizes[self.shared :]) as order:
                 index = indices.at(*outer, first, *order).strided(indices.strides[last_axis])
