@@ -1,4 +1,4 @@
-"""Sum, mean, largest and smallest element over any axes; and the count of a mean."""
+"""Sum, mean, largest and smallest element over any axes."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from minigraph.backend import channels_last, dense_strides
 from minigraph.backends.llvm.call import Binding, Call, Context, Lowering, simple
-from minigraph.backends.llvm.kernels.fill import fill_calls
+from minigraph.backends.llvm.kernels.copy import fill_calls
 from minigraph.backends.llvm.kernels.reduction import partial_results, reduction_calls
 from minigraph.backends.llvm.kernels.scan import statistic_call
 from minigraph.backends.llvm.kernels.statistics import Extreme, Mean, Statistic, Sum
 from minigraph.ir.spec import TensorSpec
-from minigraph.iteration import Axis, axes_of, reduced_axes, reduction_space
+from minigraph.iteration import Axis, reduced_axes, reduction_space, usual_axes
 from minigraph.ops import broadcast, reduce
 
 _SHORT, _MANY = 64, 512
@@ -48,9 +47,7 @@ def _workspace(
     (x,) = inputs
     if x.size == 0:
         return 0
-    reduced = broadcast.normalise_axes(op.axes, x.ndim)
-    kept = [None if axis in reduced else 0 for axis in range(x.ndim)]
-    space = reduction_space(axes_of(x.shape, dense_strides(x, channels_last(x)), kept))
+    space = reduction_space(usual_axes(x, op.axes))
     _, _, size = partial_results(space, x.dtype, context.target)
     return size * statistic.accumulates(x.dtype).itemsize
 
@@ -62,14 +59,9 @@ def _lowering(statistic: Statistic, of_nothing: float = 0.0) -> Lowering:
     )
 
 
-def _count(binding: Binding) -> list[Call]:
-    return fill_calls(binding.output, binding.op.value(binding.inputs[0].spec))
-
-
 LOWERINGS: Mapping[type, Lowering] = {
     broadcast.Sum: _lowering(Sum()),
     reduce.Mean: _lowering(Mean(), of_nothing=math.nan),
     reduce.Max: _lowering(Extreme(is_largest=True)),
     reduce.Min: _lowering(Extreme(is_largest=False)),
-    reduce.Count: simple(_count),
 }
