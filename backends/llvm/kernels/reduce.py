@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 from minigraph.backends.llvm.call import Binding, Call, Context, Lowering, simple
@@ -19,11 +18,19 @@ from minigraph.ops import broadcast, reduce
 _SHORT, _MANY = 64, 512
 """Elements of a line, and results, where vectors are better used across lines than along them."""
 
+STATISTICS: Mapping[type, Statistic] = {
+    broadcast.Sum: Sum(),
+    reduce.Mean: Mean(),
+    reduce.Max: Extreme(is_largest=True),
+    reduce.Min: Extreme(is_largest=False),
+}
 
-def _calls(binding: Binding, statistic: Statistic, of_nothing: float) -> list[Call]:
+
+def _calls(binding: Binding) -> list[Call]:
     (x,) = binding.inputs
     if x.spec.size == 0:
-        return fill_calls(binding.output, of_nothing)
+        return fill_calls(binding.output, math.nan if isinstance(binding.op, reduce.Mean) else 0.0)
+    statistic = STATISTICS[type(binding.op)]
     axes = reduced_axes(x, binding.op.axes, binding.output)
     line = _short_line(x.spec, axes)
     if line is not None:
@@ -40,28 +47,14 @@ def _short_line(x: TensorSpec, axes: list[Axis]) -> int | None:
     return reduced[0] if length <= _SHORT and x.size >= length * _MANY else None
 
 
-def _workspace(
-    statistic: Statistic, op: Any, inputs: tuple[TensorSpec, ...], context: Context
-) -> int:
+def _workspace(op: Any, inputs: tuple[TensorSpec, ...], context: Context) -> int:
     """For partial results, in the memory order that values usually have."""
     (x,) = inputs
     if x.size == 0:
         return 0
     space = reduction_space(usual_axes(x, op.axes))
     _, _, size = partial_results(space, x.dtype, context.target)
-    return size * statistic.accumulates(x.dtype).itemsize
+    return size * STATISTICS[type(op)].accumulates(x.dtype).itemsize
 
 
-def _lowering(statistic: Statistic, of_nothing: float = 0.0) -> Lowering:
-    return simple(
-        partial(_calls, statistic=statistic, of_nothing=of_nothing),
-        workspace=partial(_workspace, statistic),
-    )
-
-
-LOWERINGS: Mapping[type, Lowering] = {
-    broadcast.Sum: _lowering(Sum()),
-    reduce.Mean: _lowering(Mean(), of_nothing=math.nan),
-    reduce.Max: _lowering(Extreme(is_largest=True)),
-    reduce.Min: _lowering(Extreme(is_largest=False)),
-}
+LOWERINGS: Mapping[type, Lowering] = dict.fromkeys(STATISTICS, simple(_calls, workspace=_workspace))
