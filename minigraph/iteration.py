@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
-from minigraph.backend import Strides, dense_strides, row_major
+from minigraph.backend import Slot, Strides, channels_last, dense_strides, row_major
 from minigraph.ir.spec import TensorSpec
 from minigraph.ops.broadcast import normalise_axes
 from minigraph.places import Place
@@ -42,6 +42,12 @@ def broadcast_strides(place: Place, shape: Sequence[int]) -> Strides:
         0 if size == 1 else stride
         for size, stride in zip(place.spec.shape, place.strides, strict=True)
     )
+
+
+def batch_strides(matrices: Slot, batch: Sequence[int]) -> Strides:
+    """The strides of an operand, whose last two axes are matrices, along the result's batch."""
+    outer = TensorSpec(matrices.spec.shape[:-2], matrices.spec.dtype)
+    return broadcast_strides(replace(matrices, spec=outer, strides=matrices.strides[:-2]), batch)
 
 
 def collapse(shape: Sequence[int], operands: Sequence[Strides]) -> Space:
@@ -172,3 +178,18 @@ def reduced_axes(source: Place, axes: tuple[int, ...] | None, target: Place) -> 
         stride = next(strides) if keepdims or axis not in reduced else None
         found.append(None if axis in reduced else stride)
     return axes_of(source.spec.shape, source.strides, found)
+
+
+def usual_axes(source: TensorSpec, axes: tuple[int, ...] | None) -> list[Axis]:
+    """The same for values in their usual order in memory, before it is known where they lie."""
+    reduced = normalise_axes(axes, source.ndim)
+    kept = [None if axis in reduced else 0 for axis in range(source.ndim)]
+    return axes_of(source.shape, dense_strides(source, channels_last(source)), kept)
+
+
+def strides_without(place: Place, axis: int, ndim: int) -> Strides:
+    """Strides of a result whose ``axis`` of ``ndim`` was reduced, and is kept as one or is gone."""
+    axis %= ndim
+    if place.spec.ndim < ndim:
+        return place.strides
+    return place.strides[:axis] + place.strides[axis + 1 :]

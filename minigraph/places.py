@@ -43,6 +43,11 @@ class Table:
 Place = Slot | External | Table
 
 
+def repeated_number(number: float, dtype: DType) -> Table:
+    """A number that is broadcast to what it is copied to."""
+    return Table(np.full((), number, dtype.numpy))
+
+
 # ---- parts of a slot
 
 
@@ -94,6 +99,19 @@ def along(slot: Slot, axis: int, positions: range) -> Slot:
     return region(
         slot, [positions if a == axis else range(n) for a, n in enumerate(slot.spec.shape)]
     )
+
+
+def border_parts(slot: Slot, inner: Sequence[range]) -> list[Slot]:
+    """All but the elements at these positions of each axis (where they have gaps, all)."""
+    if any(len(r) == 0 or r.step != 1 for r in inner):
+        return [slot]
+    parts: list[Slot] = []
+    rest = [range(n) for n in slot.spec.shape]
+    for axis, (inside, size) in enumerate(zip(inner, slot.spec.shape, strict=True)):
+        for outside in (range(inside.start), range(inside.stop, size)):
+            parts.append(region(slot, [*rest[:axis], outside, *rest[axis + 1 :]]))
+        rest[axis] = inside
+    return parts
 
 
 # ---- axes cut into pieces

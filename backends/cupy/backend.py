@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from functools import lru_cache
 from pathlib import Path
@@ -13,7 +12,7 @@ from minigraph.backends.cupy.call import Context
 from minigraph.backends.cupy.cudnn.plans import open_cudnn
 from minigraph.backends.cupy.describe import describe
 from minigraph.backends.cupy.device import Device
-from minigraph.backends.cupy.kernels.fused import can_fuse
+from minigraph.backends.cupy.kernels.expressions import EXPRESSIONS
 from minigraph.backends.cupy.kernels.table import ANCHORS, LOWERINGS
 from minigraph.backends.cupy.options import Options
 from minigraph.backends.cupy.runner import CupyRunner
@@ -21,6 +20,8 @@ from minigraph.backends.cupy.store import DeviceStore
 from minigraph.ir.constant import Constant
 from minigraph.ir.op import Op
 from minigraph.ir.spec import TensorSpec
+from minigraph.lowering.elementwise import can_fuse
+from minigraph.lowering.sources import hash_of_sources
 from minigraph.ops.fused import Body
 
 
@@ -87,7 +88,7 @@ class CupyBackend:
 
     def can_fuse(self, body: Body, inputs: tuple[TensorSpec, ...]) -> Supported | Refused:
         """Elementwise bodies, and anchors with what one kernel can do to their results."""
-        return can_fuse(body, inputs, ANCHORS)
+        return can_fuse(body, inputs, EXPRESSIONS, ANCHORS)
 
     def new_store(self) -> DeviceStore:
         return DeviceStore(self.device, self.device_lock)
@@ -100,8 +101,4 @@ class CupyBackend:
 @lru_cache(maxsize=1)
 def version() -> str:
     """A hash of this backend's sources."""
-    digest = hashlib.sha256()
-    folder = Path(__file__).parent
-    for path in sorted([*folder.rglob("*.py"), *folder.rglob("*.cuh")]):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
+    return hash_of_sources(Path(__file__).parent)

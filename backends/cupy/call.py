@@ -6,12 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from minigraph.backend import Algorithm, Refused, Slot
 from minigraph.backends.cupy.code import KernelCode
 from minigraph.backends.cupy.cudnn.plans import Cudnn
 from minigraph.backends.cupy.device import Device, DeviceInfo, Dimensions
 from minigraph.ir.spec import TensorSpec
-from minigraph.lowering.call import BoundStep
+from minigraph.lowering import call as lowering
 from minigraph.places import Place
 
 
@@ -65,43 +64,11 @@ class Context:
 
 
 @dataclass(frozen=True, slots=True)
-class Binding(BoundStep):
+class Binding(lowering.BoundStep):
     """One step of a program, with what its kernels are chosen by."""
 
     info: DeviceInfo
     cudnn: Cudnn | None = None
-
-
-Candidates = Callable[[Any, tuple[TensorSpec, ...], Context], tuple[Algorithm, ...] | Refused]
-
-
-@dataclass(frozen=True, slots=True)
-class Lowering:
-    """One op's row in a table: which algorithms there are, and how a step becomes calls."""
-
-    candidates: Candidates
-    calls: Callable[[Binding], Sequence[AnyCall]]
-    refusal: Callable[[Any, tuple[Slot, ...], int, int], Exception] | None = None
-    """The error for a refused value: of (op, input slots, position, value)."""
-    refused_input: int = 0  # the operand whose values may be refused
-
-
-def simple(
-    calls: Callable[[Binding], Sequence[AnyCall]],
-    *,
-    overwrites: tuple[int, ...] = (),
-    workspace: Callable[[Any, tuple[TensorSpec, ...], Context], int] | None = None,
-    name: str = "cuda",
-) -> Lowering:
-    """A lowering with one algorithm, whose workspace (bytes) follows from the specs."""
-
-    def candidates(
-        op: Any, inputs: tuple[TensorSpec, ...], context: Context
-    ) -> tuple[Algorithm, ...]:
-        size = 0 if workspace is None else workspace(op, inputs, context)
-        return (Algorithm(name, size, memory_seconds(op, inputs), overwrites=overwrites),)
-
-    return Lowering(candidates, calls)
 
 
 LAUNCH_SECONDS = 2e-6
@@ -111,6 +78,13 @@ BYTES_PER_SECOND = 2e12  # of a data centre's device: only the ratio of times co
 def memory_seconds(op: Any, inputs: tuple[TensorSpec, ...]) -> float:
     """The expected time of an op that waits for memory."""
     return LAUNCH_SECONDS + op.cost(*inputs).bytes / BYTES_PER_SECOND
+
+
+Lowering = lowering.Lowering[Context, Binding, AnyCall]
+"""One op's row in a table: which algorithms there are, and how a step becomes calls."""
+
+simple = lowering.OneAlgorithm[Context, Binding, AnyCall]("cuda", memory_seconds)
+"""The lowering of an op with one algorithm, given its calls."""
 
 
 def index_type(*places: Place) -> str:

@@ -21,9 +21,6 @@ from minigraph.backend import (
     Slot,
     Step,
     aligned,
-    channels_last,
-    dense_strides,
-    row_major,
 )
 from minigraph.backends.cupy.call import AnyCall, Binding, Call, LibraryCall, Lowering
 from minigraph.backends.cupy.code import prelude
@@ -35,8 +32,7 @@ from minigraph.backends.cupy.store import DeviceStore
 from minigraph.device_array import DeviceArray
 from minigraph.interrupts import interrupts_delayed
 from minigraph.ir.errors import MemoryLimitError
-from minigraph.ir.location import describe
-from minigraph.ir.spec import TensorSpec
+from minigraph.lowering.transfers import commit_state, fetch_inputs, give_outputs
 from minigraph.places import External, Place, Table
 
 _NOWHERE = np.iinfo(np.int64).max  # the refused position while nothing is refused
@@ -138,14 +134,10 @@ class CupyRunner:
         index = int(np.argmax(self._refused[1:] != _NOWHERE))
         step, position = self._program.steps[index], int(self._refused[1 + index])
         lowering = self._lowerings[type(step.op)]
-        assert lowering.refusal is not None
         operand = step.inputs[lowering.refused_input]
         self._queue(self._groups[: self._first_step + index])
         value = self._values(operand).reshape(-1)[position]
-        error = lowering.refusal(step.op, step.inputs, position, int(value))
-        where = describe(step.locations)
-        text = f"{error}\n  in {step.op.name} '{step.name}'; no state was changed"
-        return type(error)(f"{text}\n{where}" if where else text)
+        return lowering.error(step, position, int(value))
 
     def _values(self, slot: Slot) -> np.ndarray:
         """What a slot without gaps holds."""
@@ -160,13 +152,10 @@ class CupyRunner:
     def _bind(self) -> None:
         program, device = self._program, self._device
         self._work_bytes = program.work_bytes
-        fetched = [copy_calls(_external(n, s, False), s) for n, s in program.inputs.items()]
+        fetched = fetch_inputs(program, copy_calls)
         steps = [self._shielded(self._lower(step)) for step in program.steps]
-        given = [copy_calls(s, _external(n, s, True)) for n, s in program.outputs.items()]
-        committed = [
-            copy_calls(commit.source, _state_slot(commit.state, program.state[commit.state]))
-            for commit in program.commits
-        ]
+        given = give_outputs(program, copy_calls)
+        committed = commit_state(program, copy_calls)
         groups: list[Sequence[AnyCall]] = [*fetched, *steps, *given, *committed]
         cached = [self._lower(step) for step in program.cached_steps]
         self._check_memory()
@@ -322,11 +311,3 @@ def _is_state(place: Place) -> bool:
 
 def _three(dimensions: int | Dimensions) -> Dimensions:
     return (dimensions, 1, 1) if isinstance(dimensions, int) else dimensions
-
-
-def _external(name: str, slot: Slot, is_output: bool) -> External:
-    return External(name, is_output, slot.spec, dense_strides(slot.spec, row_major(slot.spec)))
-
-
-def _state_slot(name: str, spec: TensorSpec) -> Slot:
-    return Slot(Memory.STATE, spec, 0, name, dense_strides(spec, channels_last(spec)))

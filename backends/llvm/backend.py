@@ -5,8 +5,8 @@ from __future__ import annotations
 from minigraph.backend import Algorithm, Program, Refused, Supported, channels_last
 from minigraph.backends.llvm import target as targets
 from minigraph.backends.llvm.call import Context
-from minigraph.backends.llvm.kernels.fused import can_fuse
-from minigraph.backends.llvm.kernels.table import ANCHORS, LOWERINGS
+from minigraph.backends.llvm.kernels.instructions import EMITTERS
+from minigraph.backends.llvm.kernels.table import ANCHORS, LOWERINGS, WITH_SEVERAL_RESULTS
 from minigraph.backends.llvm.language.code import version
 from minigraph.backends.llvm.library import Library
 from minigraph.backends.llvm.object_cache import ObjectCache
@@ -17,6 +17,7 @@ from minigraph.host_store import HostStore
 from minigraph.ir.constant import Constant
 from minigraph.ir.op import Op
 from minigraph.ir.spec import DType, TensorSpec
+from minigraph.lowering.elementwise import can_fuse
 from minigraph.ops.fused import Body
 
 
@@ -67,7 +68,7 @@ class LlvmBackend:
 
     def can_fuse(self, body: Body, inputs: tuple[TensorSpec, ...]) -> Supported | Refused:
         """Elementwise bodies, and anchors with what one kernel can do to their results."""
-        return can_fuse(body, inputs, ANCHORS)
+        return can_fuse(body, inputs, EMITTERS, ANCHORS, WITH_SEVERAL_RESULTS)
 
     def new_store(self) -> HostStore:
         return HostStore(self.axis_order)

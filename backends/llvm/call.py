@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from minigraph.backend import Algorithm, Refused, Slot
+from minigraph.backend import Slot
 from minigraph.backends.llvm.language.code import KernelCode
 from minigraph.backends.llvm.target import Target
 from minigraph.ir.spec import TensorSpec
-from minigraph.lowering.call import BoundStep
+from minigraph.lowering import call as lowering
 from minigraph.places import Place
 
 
@@ -39,7 +38,7 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class Binding(BoundStep):
+class Binding(lowering.BoundStep):
     """One step of a program, with what its kernels are chosen by."""
 
     prepared: Slot | None  # the algorithm's ``prepared`` bytes: packed weights
@@ -55,33 +54,16 @@ class Context:
     target: Target
 
 
-Candidates = Callable[[Any, tuple[TensorSpec, ...], Context], tuple[Algorithm, ...] | Refused]
+BYTES_PER_SECOND = 1e10  # only the ratio of times counts
 
 
-@dataclass(frozen=True, slots=True)
-class Lowering:
-    """One op's row in a table: which algorithms there are, and how a step becomes calls."""
-
-    candidates: Candidates
-    calls: Callable[[Binding], Sequence[Call]]
-    refusal: Callable[[Any, tuple[Slot, ...], int, int], Exception] | None = None
-    """The error for a refused value: of (op, input slots, position, value)."""
-    refused_input: int = 0  # the operand whose values may be refused
+def memory_seconds(op: Any, inputs: tuple[TensorSpec, ...]) -> float:
+    """The expected time of an op that waits for memory."""
+    return op.cost(*inputs).bytes / BYTES_PER_SECOND
 
 
-def simple(
-    calls: Callable[[Binding], Sequence[Call]],
-    *,
-    overwrites: tuple[int, ...] = (),
-    workspace: Callable[[Any, tuple[TensorSpec, ...], Context], int] | None = None,
-    name: str = "llvm",
-) -> Lowering:
-    """A lowering with one algorithm, whose workspace (bytes) follows from the specs."""
+Lowering = lowering.Lowering[Context, Binding, Call]
+"""One op's row in a table: which algorithms there are, and how a step becomes calls."""
 
-    def candidates(
-        op: Any, inputs: tuple[TensorSpec, ...], context: Context
-    ) -> tuple[Algorithm, ...]:
-        size = 0 if workspace is None else workspace(op, inputs, context)
-        return (Algorithm(name, size, op.cost(*inputs).bytes / 1e10, overwrites=overwrites),)
-
-    return Lowering(candidates, calls)
+simple = lowering.OneAlgorithm[Context, Binding, Call]("llvm", memory_seconds)
+"""The lowering of an op with one algorithm, given its calls."""

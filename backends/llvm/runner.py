@@ -14,9 +14,6 @@ from minigraph.backend import (
     Program,
     Slot,
     Step,
-    channels_last,
-    dense_strides,
-    row_major,
 )
 from minigraph.backends.llvm.call import Binding, Call, Lowering
 from minigraph.backends.llvm.kernels.copy import copy_calls
@@ -25,8 +22,7 @@ from minigraph.backends.llvm.native import ROW, THEN_STOP_IF_REFUSED, THEN_WAIT
 from minigraph.backends.llvm.workers import WORKERS
 from minigraph.host_store import HostStore, aligned_empty, as_strided_array
 from minigraph.interrupts import interrupts_delayed
-from minigraph.ir.location import describe
-from minigraph.ir.spec import TensorSpec
+from minigraph.lowering.transfers import commit_state, fetch_inputs, give_outputs
 from minigraph.places import External, Place, Table, byte_range
 
 _NOWHERE = np.iinfo(np.int64).max  # the refused position while nothing is refused
@@ -62,14 +58,9 @@ class LlvmRunner:
             if step.prepared is not None and step.prepared.memory is Memory.CACHED:
                 cached.append([call for call in lowered[index] if call.prepares])
                 lowered[index] = [call for call in lowered[index] if not call.prepares]
-        fetched = [
-            copy_calls(_external(n, slot, False), slot) for n, slot in program.inputs.items()
-        ]
-        given = [copy_calls(slot, _external(n, slot, True)) for n, slot in program.outputs.items()]
-        committed = [
-            copy_calls(commit.source, _state_slot(commit.state, program.state[commit.state]))
-            for commit in program.commits
-        ]
+        fetched = fetch_inputs(program, copy_calls)
+        given = give_outputs(program, copy_calls)
+        committed = commit_state(program, copy_calls)
         groups = [*fetched, *lowered, *given, *committed]
         library.load(call.code for group in chain(groups, cached) for call in group)
         self._refused = np.zeros(1 + len(program.steps), np.int64)  # the flag, then positions
@@ -132,13 +123,9 @@ class LlvmRunner:
         index = int(np.argmax(self._refused[1:] != _NOWHERE))
         step, position = self._program.steps[index], int(self._refused[1 + index])
         lowering = self._lowerings[type(step.op)]
-        assert lowering.refusal is not None
         operand = step.inputs[lowering.refused_input]
         value = self._array(operand).reshape(-1)[position]
-        error = lowering.refusal(step.op, step.inputs, position, int(value))
-        where = describe(step.locations)
-        text = f"{error}\n  in {step.op.name} '{step.name}'; no state was changed"
-        return type(error)(f"{text}\n{where}" if where else text)
+        return lowering.error(step, position, int(value))
 
     # ---- binding
 
@@ -280,11 +267,3 @@ def _share(a: Place, b: Place) -> bool:
         return a.state == b.state
     (a_start, a_end), (b_start, b_end) = byte_range(a), byte_range(b)
     return a_start < b_end and b_start < a_end
-
-
-def _external(name: str, slot: Slot, is_output: bool) -> External:
-    return External(name, is_output, slot.spec, dense_strides(slot.spec, row_major(slot.spec)))
-
-
-def _state_slot(name: str, spec: TensorSpec) -> Slot:
-    return Slot(Memory.STATE, spec, 0, name, dense_strides(spec, channels_last(spec)))

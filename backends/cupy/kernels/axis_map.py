@@ -16,18 +16,13 @@ import numpy as np
 from minigraph.backend import Slot
 from minigraph.backends.cupy.call import Binding, Call, Lowering, blocks_for, index_type, simple
 from minigraph.backends.cupy.code import COMPUTED, STORED, KernelCode, loaded, stored
+from minigraph.backends.cupy.kernels.copy import fill_calls
 from minigraph.backends.cupy.kernels.expressions import literal
-from minigraph.backends.cupy.kernels.fill import fill_calls
 from minigraph.backends.cupy.kernels.images import EACH, block
 from minigraph.ir.spec import DType
 from minigraph.iteration import Space, collapse
-from minigraph.ops.axis_map import AxisMap, AxisMapAdjoint
-from minigraph.ops.pad_modes import PadAxis
-from minigraph.ops.resize import AdaptiveMeanAxis, ResizeAxis
+from minigraph.lowering.taps import AXIS_MAPS, axis_and_taps
 from minigraph.places import Table
-
-Taps = list[list[tuple[int, float]]]
-"""For each output position, the sources and weights of its taps."""
 
 
 @dataclass(frozen=True)
@@ -113,47 +108,16 @@ class MapAxis(KernelCode):
         return block(*lines, f"const {index} {outermost} = rest;", guard)
 
 
-# ---- taps
-
-
-def _taps(map_: AxisMap, size: int) -> Taps:
-    """The taps of a map for an input of this size; one of weight 0 is none."""
-    sources, weights = map_.taps(size)
-    given = np.ones(sources.shape) if weights is None else weights
-    return [
-        [(int(s), float(w)) for s, w in zip(column, weight, strict=True) if w != 0]
-        for column, weight in zip(sources.T, given.T, strict=True)
-    ]
-
-
-def _adjoint(taps: Taps, size: int) -> Taps:
-    """For each input, the outputs that it is a tap of."""
-    found: Taps = [[] for _ in range(size)]
-    for output, each in enumerate(taps):
-        for source, weight in each:
-            found[source].append((output, weight))
-    return found
-
-
 # ---- calls
 
 
-def _map(binding: Binding) -> list[Call]:
-    op, (x,) = binding.op, binding.inputs
-    return _calls(x, binding.output, op.axis, _taps(op, x.spec.shape[op.axis]))
-
-
-def _map_adjoint(binding: Binding) -> list[Call]:
-    op: AxisMapAdjoint = binding.op
-    taps = _adjoint(_taps(op.map, op.size), op.size)
-    return _calls(binding.inputs[0], binding.output, op.map.axis, taps)
-
-
-def _calls(x: Slot, y: Slot, axis: int, taps: Taps) -> list[Call]:
+def _calls(binding: Binding) -> list[Call]:
+    (x,), y = binding.inputs, binding.output
     if y.spec.size == 0:
         return []
     if x.spec.size == 0:
         return fill_calls(y, 0.0)
+    axis, taps = axis_and_taps(binding.op, x.spec)
     dtype = y.spec.dtype
     outer, inner = _around(x, y, axis)
     width = _width(x, y, axis, outer, inner)
@@ -213,9 +177,4 @@ def _width(x: Slot, y: Slot, axis: int, outer: Space, inner: Space) -> int:
     return width
 
 
-LOWERINGS: Mapping[type, Lowering] = {
-    ResizeAxis: simple(_map),
-    AdaptiveMeanAxis: simple(_map),
-    PadAxis: simple(_map),
-    AxisMapAdjoint: simple(_map_adjoint),
-}
+LOWERINGS: Mapping[type, Lowering] = dict.fromkeys(AXIS_MAPS, simple(_calls))

@@ -12,13 +12,15 @@ from dataclasses import dataclass, replace
 from math import prod
 
 from minigraph.backend import Slot, Strides
-from minigraph.backends.cupy.call import Call, blocks_for, index_type
+from minigraph.backends.cupy.call import AnyCall, Call, blocks_for, index_type
 from minigraph.backends.cupy.code import STORED, KernelCode, loaded
+from minigraph.backends.cupy.kernels.copy import copy_calls
 from minigraph.backends.cupy.kernels.expressions import expression_of
 from minigraph.backends.cupy.kernels.iteration import decoded, position, steps
 from minigraph.backends.cupy.kernels.pointwise import pack_width
 from minigraph.ir.spec import DType
 from minigraph.iteration import collapse, row_major_strides
+from minigraph.lowering.indexing import IndexedAxis, IndexKernels, Moves
 from minigraph.ops.elementwise import Add
 
 
@@ -74,18 +76,6 @@ def check_calls(indices: Slot, lowest: int, count: int) -> list[Call]:
     code = CheckIndices(indices.spec.dtype, len(space.sizes), index_type(indices))
     sizes = (lowest, count, *space.sizes, *strides, *positions)
     return [Call(code, (indices,), (), sizes, blocks_for(indices.spec.size, code.threads))]
-
-
-@dataclass(frozen=True, slots=True)
-class IndexedAxis:
-    """The axis that indices are of."""
-
-    count: int
-    step: int  # in memory
-
-    @classmethod
-    def of(cls, slot: Slot, axis: int) -> IndexedAxis:
-        return cls(slot.spec.shape[axis], slot.strides[axis])
 
 
 def _chosen(index: str, where: str) -> list[str]:
@@ -260,16 +250,8 @@ def _nested(lines: Sequence[str]) -> list[str]:
     return result
 
 
-@dataclass(frozen=True, slots=True)
-class Moves:
-    """An operand's strides: along the axes of y but the indexed one, and along those in order."""
-
-    slot: Slot
-    shared: Strides
-    ordered: Strides
-
-
 _THREADS = 1 << 16  # wanted at least: the indexed axis is cut into parts for it
+_MOST_PARTS = 256
 
 
 def add_calls(
@@ -309,4 +291,4 @@ def add_calls(
     return [Call(code, (indices.slot, updates.slot), (y,), sizes, grid)]
 
 
-_MOST_PARTS = 256
+INDEX_KERNELS = IndexKernels[AnyCall](check_calls, take_calls, add_calls, copy_calls)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,15 +17,15 @@ from minigraph.backends.cupy.call import (
     simple,
 )
 from minigraph.backends.cupy.code import COMPUTED, STORED, KernelCode, loaded, stored
+from minigraph.backends.cupy.kernels.copy import fill_calls
 from minigraph.backends.cupy.kernels.expressions import function, literal
-from minigraph.backends.cupy.kernels.fill import fill_calls
 from minigraph.backends.cupy.kernels.lines import THREADS, Layout, line_space, logical_strides
 from minigraph.backends.cupy.kernels.reduction import reduction_calls
 from minigraph.backends.cupy.kernels.softmax import exponential_functions, exponential_sums
 from minigraph.backends.cupy.kernels.statistics import Sum
-from minigraph.ir.errors import IllegalLabelError
 from minigraph.ir.spec import DType, TensorSpec
 from minigraph.iteration import Axis
+from minigraph.lowering.labels import refuses_labels
 from minigraph.ops import loss
 from minigraph.places import carve, carved_bytes
 
@@ -281,16 +281,8 @@ def _label_weights(binding: Binding) -> list[Call]:
     return [Call(code, (labels, *weights), (target,), space.sizes, blocks)]
 
 
-def _refusal(op: Any, inputs: tuple[Slot, ...], position: int, value: int) -> IllegalLabelError:
-    return op.illegal_label(inputs[0].spec, position, value)
-
-
-def _lowering(calls: Callable[[Binding], list[Call]], **options: Any) -> Lowering:
-    return Lowering(simple(calls, **options).candidates, calls, _refusal, refused_input=1)
-
-
 LOWERINGS: Mapping[type, Lowering] = {
-    loss.CrossEntropy: _lowering(_sums, workspace=_sums_workspace),
-    loss.CrossEntropyGrad: _lowering(_gradient, overwrites=(0,)),
-    loss.LabelWeights: _lowering(_label_weights),
+    loss.CrossEntropy: refuses_labels(simple(_sums, workspace=_sums_workspace)),
+    loss.CrossEntropyGrad: refuses_labels(simple(_gradient, overwrites=(0,))),
+    loss.LabelWeights: refuses_labels(simple(_label_weights)),
 }

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
-from minigraph.backend import Algorithm, Refused, Slot, Strides
+from minigraph.backend import Algorithm, Refused, Slot
 from minigraph.backends.cupy.call import AnyCall, Binding, Context, Lowering, memory_seconds
 from minigraph.backends.cupy.kernels.gemm_calls import (
     ONE,
@@ -20,7 +19,7 @@ from minigraph.backends.cupy.kernels.gemm_calls import (
     workspace_bytes,
 )
 from minigraph.ir.spec import TensorSpec
-from minigraph.iteration import broadcast_strides, collapse
+from minigraph.iteration import batch_strides, collapse
 from minigraph.lowering.epilogue import anchor_of, anchor_operands
 from minigraph.ops.matmul import MatMul
 
@@ -81,14 +80,8 @@ def _calls(binding: Binding) -> Sequence[AnyCall]:
 
 def _batch_axes(a: Slot, b: Slot, y: Slot) -> tuple[BatchAxis, ...]:
     shape = y.spec.shape[:-2]
-    space = collapse(shape, [_batch_strides(place, shape) for place in (a, b, y)])
+    space = collapse(shape, [batch_strides(place, shape) for place in (a, b, y)])
     return tuple(BatchAxis(*numbers) for numbers in zip(space.sizes, *space.strides, strict=True))
-
-
-def _batch_strides(place: Slot, batch: Sequence[int]) -> Strides:
-    """A batched operand's strides along the result's batch axes."""
-    outer = TensorSpec(place.spec.shape[:-2], place.spec.dtype)
-    return broadcast_strides(replace(place, spec=outer, strides=place.strides[:-2]), batch)
 
 
 LOWERINGS: Mapping[type, Lowering] = {MatMul: Lowering(_candidates, _calls)}

@@ -11,16 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from minigraph.backend import Slot, Strides
-from minigraph.backends.cupy.call import Binding, Call, blocks_for, index_type
+from minigraph.backends.cupy.call import Call, blocks_for, index_type
 from minigraph.backends.cupy.code import COMPUTED, STORED, KernelCode, loaded, stored
 from minigraph.backends.cupy.kernels.expressions import names, statements
 from minigraph.ir.spec import DType
 from minigraph.iteration import Space, broadcast_strides, collapse
-from minigraph.ops.fused import Body, Instruction
+from minigraph.lowering.elementwise import ADJACENT, REPEATED, STRIDED, movement_of
+from minigraph.ops.fused import Body
 from minigraph.places import Place
-
-REPEATED, ADJACENT, STRIDED = "0", "1", "s"
-"""How an operand moves along an axis: not at all, to the next element, by an argument's stride."""
 
 
 @dataclass(frozen=True)
@@ -207,17 +205,9 @@ def pointwise_calls(body: Body, operands: Sequence[Place], results: Sequence[Pla
     places = (*operands, *results)
     space = collapse(shape, [broadcast_strides(place, shape) for place in places])
     width = pack_width(space, places)
-    last = len(space.sizes) - 1
-    movement, strides = [], []
-    for steps in space.strides:
-        moves = "".join(
-            REPEATED if step == 0 else ADJACENT if step == 1 and axis == last else STRIDED
-            for axis, step in enumerate(steps)
-        )
-        movement.append(moves)
-        strides += [step for step, move in zip(steps, moves, strict=True) if move == STRIDED]
+    movement, strides = movement_of(space)
     code = Pointwise(
-        body, tuple(place.spec.dtype for place in places), tuple(movement), width,
+        body, tuple(place.spec.dtype for place in places), movement, width,
         index_type(*places, *results),
     )  # fmt: skip
     packs = -(-space.sizes[-1] // width)
@@ -263,14 +253,3 @@ def _fits(width: int, space: Space, adjacent: Sequence[tuple[Place, Strides]]) -
 def _offset(place: Place) -> int:
     """How many bytes after a well aligned address a place begins."""
     return place.offset if isinstance(place, Slot) else 0
-
-
-def single(op: object, operands: int) -> Body:
-    """A body of one instruction."""
-    return Body(operands, (Instruction(op, tuple(range(operands))),), (operands,))  # type: ignore[arg-type]
-
-
-def elementwise_calls(binding: Binding) -> list[Call]:
-    """One elementwise op."""
-    body = single(binding.op, len(binding.inputs))
-    return pointwise_calls(body, binding.inputs, (binding.output,))

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from minigraph.backend import Strides
 from minigraph.backends.cupy.call import Binding, Call, Lowering, index_type, simple
 from minigraph.backends.cupy.code import COMPUTED, STORED, KernelCode, loaded, stored
 from minigraph.backends.cupy.kernels.scan_lines import Layout, line_space
 from minigraph.ir.spec import DType
+from minigraph.iteration import strides_without
 from minigraph.ops import reduce
-from minigraph.places import Place, along
+from minigraph.places import along
 
 
 @dataclass(frozen=True)
@@ -165,19 +165,11 @@ class RunningSum(KernelCode):
 # ---- calls
 
 
-def _without(axis: int, ndim: int, place: Place) -> Strides:
-    """The strides of a result whose ``axis`` was reduced, with or without it."""
-    axis %= ndim
-    if place.spec.ndim < ndim:
-        return place.strides
-    return place.strides[:axis] + place.strides[axis + 1 :]
-
-
 def _extreme_position(binding: Binding, is_largest: bool) -> list[Call]:
     (x,), y, axis = binding.inputs, binding.output, binding.op.axis
     if y.spec.size == 0:
         return []
-    space = line_space(axis, (x,), (_without(axis, x.spec.ndim, y),))
+    space = line_space(axis, (x,), (strides_without(y, axis, x.spec.ndim),))
     code = ExtremePosition(x.spec.dtype, space.layout, is_largest, index_type(x, y))
     return [Call(code, (x,), (y,), space.sizes, space.blocks)]
 

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from minigraph.backends.cupy.call import Lowering
+from minigraph.backends.cupy.call import Lowering, simple
 from minigraph.backends.cupy.kernels import (
     average_pool,
     axis_map,
     conv,
-    elementwise,
-    fill,
-    indexing,
     loss,
     matmul,
     max_pool,
@@ -20,15 +17,21 @@ from minigraph.backends.cupy.kernels import (
     random,
     reduce,
     scan,
-    shape,
     softmax,
     unfold,
     unpool,
     window_sum,
 )
-from minigraph.backends.cupy.kernels.fused import fused_lowering
+from minigraph.backends.cupy.kernels.copy import copy_calls
+from minigraph.backends.cupy.kernels.expressions import EXPRESSIONS
+from minigraph.backends.cupy.kernels.indexed import INDEX_KERNELS
+from minigraph.backends.cupy.kernels.pointwise import pointwise_calls
+from minigraph.lowering.elementwise import elementwise_lowerings, fused_lowering
+from minigraph.lowering.indexing import indexing_lowerings, one_hot_lowering
+from minigraph.lowering.moves import move_lowerings
 from minigraph.ops.conv import Conv2dGradWeight
 from minigraph.ops.fused import Fused
+from minigraph.ops.indexing import OneHot
 
 ANCHORS: Mapping[type, Lowering] = {
     op: lowering
@@ -41,9 +44,6 @@ LOWERINGS: Mapping[type, Lowering] = {
     **average_pool.LOWERINGS,
     **axis_map.LOWERINGS,
     **conv.LOWERINGS,
-    **elementwise.LOWERINGS,
-    **fill.LOWERINGS,
-    **indexing.LOWERINGS,
     **loss.LOWERINGS,
     **matmul.LOWERINGS,
     **max_pool.LOWERINGS,
@@ -52,11 +52,14 @@ LOWERINGS: Mapping[type, Lowering] = {
     **random.LOWERINGS,
     **reduce.LOWERINGS,
     **scan.LOWERINGS,
-    **shape.LOWERINGS,
     **softmax.LOWERINGS,
     **unfold.LOWERINGS,
     **unpool.LOWERINGS,
     **window_sum.LOWERINGS,
-    Fused: fused_lowering(ANCHORS),
+    **move_lowerings(simple, copy_calls),
+    **elementwise_lowerings(simple, pointwise_calls, EXPRESSIONS),
+    **indexing_lowerings(simple, INDEX_KERNELS),
+    OneHot: one_hot_lowering(simple, pointwise_calls),
+    Fused: fused_lowering(simple, pointwise_calls, EXPRESSIONS, ANCHORS),
 }
 """Every op that the backend runs. A family of kernels adds a line."""

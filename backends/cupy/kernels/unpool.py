@@ -8,28 +8,23 @@ so the sums are always the same. Warps of a block have neighbouring channels.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 from minigraph.backend import Slot
 from minigraph.backends.cupy.call import (
     Binding,
     Call,
-    Context,
     Lowering,
     blocks_for,
     index_type,
     simple,
 )
 from minigraph.backends.cupy.code import COMPUTED, STORED, KernelCode, loaded
-from minigraph.backends.cupy.kernels.copy import copy_calls
-from minigraph.backends.cupy.kernels.fill import fill_calls
+from minigraph.backends.cupy.kernels.copy import copy_calls, fill_calls
 from minigraph.backends.cupy.kernels.images import block, pixel_of_thread, step_names, steps
-from minigraph.ir.errors import InputError
-from minigraph.ir.spec import DType, TensorSpec
-from minigraph.iteration import without_gaps
-from minigraph.ops import unpool
-from minigraph.places import carve, part
+from minigraph.ir.spec import DType
+from minigraph.lowering.sums import sums_of
+from minigraph.lowering.unpool import unpool_lowerings
 
 _WARP = 32
 
@@ -136,20 +131,11 @@ def _sizes(pooled: Slot, image: Slot, places: Sequence[Slot]) -> tuple[int, ...]
     return (*pooled.spec.shape, *image.spec.shape[2:], *strides)
 
 
-def _workspace(op: Any, inputs: tuple[TensorSpec, ...], context: Context) -> int:
-    """16-bit floats are summed in float32."""
-    (y,) = op.infer(*inputs)
-    return y.size * 4 if y.dtype.itemsize == 2 else 0
-
-
 def _unpool(binding: Binding) -> list[Call]:
     (x, positions), y = binding.inputs, binding.output
     if y.spec.size == 0:
         return []
-    sums = y
-    if y.spec.dtype.itemsize == 2:
-        (flat,) = carve(binding.workspace, (DType.FLOAT32, y.spec.size))
-        sums = part(flat, 0, y.spec.shape, DType.FLOAT32, without_gaps(y))
+    sums = sums_of(y, binding.workspace)
     slots = (x, positions, sums)
     code = AddAtPositions(x.spec.dtype, sums.spec.dtype, index_type(*slots))
     maps = x.spec.shape[0] * x.spec.shape[1]
@@ -171,27 +157,4 @@ def _take(binding: Binding) -> list[Call]:
     return [Call(code, (x, positions), (y,), _sizes(y, x, slots), blocks)]
 
 
-# ---- refusals
-
-
-def _plane_refusal(plane: Sequence[int], value: int) -> InputError:
-    size = plane[0] * plane[1]
-    return InputError(
-        f"Expected positions in [0, {size}) of a {plane[0]}x{plane[1]} image, got {value}"
-    )
-
-
-def _refused_unpool(op: Any, inputs: Sequence[Slot], position: int, value: int) -> InputError:
-    return _plane_refusal(op.output_size, value)
-
-
-def _refused_take(op: Any, inputs: Sequence[Slot], position: int, value: int) -> InputError:
-    return _plane_refusal(inputs[0].spec.shape[2:], value)
-
-
-LOWERINGS: Mapping[type, Lowering] = {
-    unpool.MaxUnpool2d: replace(
-        simple(_unpool, workspace=_workspace), refusal=_refused_unpool, refused_input=1
-    ),
-    unpool.TakeAtPositions: replace(simple(_take), refusal=_refused_take, refused_input=1),
-}
+LOWERINGS: Mapping[type, Lowering] = unpool_lowerings(simple, _unpool, _take)

@@ -26,7 +26,7 @@ from minigraph.backends.llvm.convolution.weight_sums import (
     WeightSums,
     WeightTotals,
 )
-from minigraph.backends.llvm.kernels.fill import fill_calls
+from minigraph.backends.llvm.kernels.copy import fill_calls
 from minigraph.backends.llvm.target import Target
 from minigraph.ir.spec import DType
 from minigraph.ops.geometry import ConvGeometry

@@ -1,15 +1,17 @@
-"""Copies between memory orders."""
+"""Copies between memory orders, and fills."""
 
 from __future__ import annotations
 
+from minigraph.backend import Slot
 from minigraph.backends.llvm.call import Call
-from minigraph.backends.llvm.kernels.pointwise import pointwise_calls, single
+from minigraph.backends.llvm.kernels.pointwise import pointwise_calls
 from minigraph.backends.llvm.kernels.transposition import Interleave, TransposedCopy
 from minigraph.backends.llvm.language.code import KernelCode
 from minigraph.ir.spec import DType
 from minigraph.iteration import Space, broadcast_strides, collapse
+from minigraph.lowering.elementwise import single
 from minigraph.ops.elementwise import Cast
-from minigraph.places import Place
+from minigraph.places import Place, repeated_number
 
 _FEW = range(2, 5)  # channels that a few shuffles mix
 
@@ -25,6 +27,11 @@ def copy_calls(source: Place, target: Place) -> list[Call]:
         if _is_transposition(space):
             return [_transposition(space, source, target)]
     return pointwise_calls(single(Cast(target.spec.dtype), 1), (source,), (target,))
+
+
+def fill_calls(target: Slot, number: float) -> list[Call]:
+    """Fill a tensor. The number is read from memory: one kernel writes all numbers."""
+    return copy_calls(repeated_number(number, target.spec.dtype), target)
 
 
 def _is_transposition(space: Space) -> bool:

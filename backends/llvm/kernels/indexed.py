@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from minigraph.backend import Slot, Strides
 from minigraph.backends.llvm.call import Call
+from minigraph.backends.llvm.kernels.copy import copy_calls
 from minigraph.backends.llvm.kernels.iteration import decode, product
 from minigraph.backends.llvm.kernels.taps import PIECES
 from minigraph.backends.llvm.kernels.vectors import offset
@@ -23,6 +24,7 @@ from minigraph.backends.llvm.language.value import Value
 from minigraph.backends.llvm.language.view import View
 from minigraph.ir.spec import DType
 from minigraph.iteration import collapse, row_major_strides
+from minigraph.lowering.indexing import IndexedAxis, IndexKernels, Moves
 
 _SHORT = 8  # vectors: a piece of a line has as many
 _SHARED = 4  # vectors of results: a piece of fewer passes through memory in short hops
@@ -70,34 +72,26 @@ def check_calls(indices: Slot, lowest: int, count: int) -> list[Call]:
 
 
 @dataclass(frozen=True, slots=True)
-class IndexedAxis:
-    """The axis that indices are of, or the two axes of an image that they count through."""
+class IndexedPlane(IndexedAxis):
+    """The two axes of an image that indices count through, where its rows do not adjoin."""
 
-    count: int
-    step: int  # in memory
-    width: int = 1  # of a row, where there are two axes
-    row_step: int = 0
+    width: int  # of a row
+    row_step: int
 
-    @classmethod
-    def of(cls, slot: Slot, axis: int) -> IndexedAxis:
-        return cls(slot.spec.shape[axis], slot.strides[axis])
 
-    @classmethod
-    def of_plane(cls, slot: Slot) -> IndexedAxis:
-        """Height and width of (N,C,H,W)."""
-        (height, width), (row, pixel) = slot.spec.shape[2:], slot.strides[2:]
-        if row == width * pixel:
-            return cls(height * width, pixel)
-        return cls(height * width, pixel, width, row)
+def plane_of(slot: Slot) -> IndexedAxis:
+    """Height and width of (N,C,H,W), as one axis where that will do."""
+    (height, width), (row, pixel) = slot.spec.shape[2:], slot.strides[2:]
+    if row == width * pixel:
+        return IndexedAxis(height * width, pixel)
+    return IndexedPlane(height * width, pixel, width, row)
 
-    @property
-    def has_rows(self) -> bool:
-        return self.row_step != 0
 
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        """As kernels take them."""
-        return (self.count, self.step, self.width, self.row_step)
+def _axis_sizes(axis: IndexedAxis) -> tuple[int, int, int, int]:
+    """As kernels take them."""
+    if isinstance(axis, IndexedPlane):
+        return axis.count, axis.step, axis.width, axis.row_step
+    return axis.count, axis.step, 1, 0
 
 
 def _place(k: Kernel, index: Value, axis: Sequence[Value], has_rows: bool) -> Value:
@@ -189,8 +183,9 @@ def take_calls(
     along_x, along_i, along_y = space.strides
     in_vectors = along_i[-1] == 0 and along_x[-1] == along_y[-1] == 1
     dtype = DType.UINT8 if y.spec.dtype is DType.BOOL else y.spec.dtype
-    code = Take(dtype, indices.spec.dtype, len(space.sizes), axis.has_rows, in_vectors)
-    sizes = (*axis.sizes, *space.sizes, *along_x, *along_i, *along_y)
+    has_rows = isinstance(axis, IndexedPlane)
+    code = Take(dtype, indices.spec.dtype, len(space.sizes), has_rows, in_vectors)
+    sizes = (*_axis_sizes(axis), *space.sizes, *along_x, *along_i, *along_y)
     return [Call(code, (x, indices), (y,), sizes)]
 
 
@@ -261,15 +256,6 @@ def _add_line(k: Kernel, source: View, target: View, length: Value) -> None:
     k.vectors(length, lanes, body)
 
 
-@dataclass(frozen=True, slots=True)
-class Moves:
-    """An operand's strides: along the axes of y but the indexed one, and along those in order."""
-
-    slot: Slot
-    shared: Strides
-    ordered: Strides
-
-
 def add_calls(
     y: Slot,
     others: Sequence[int],
@@ -292,11 +278,14 @@ def add_calls(
         indices.slot.spec.dtype,
         len(space.sizes),
         len(ordered),
-        axis.has_rows,
+        isinstance(axis, IndexedPlane),
         in_vectors=along_i[-1] == 0 and along_u[-1] == along_y[-1] == 1,
     )
     sizes = (
-        *(*axis.sizes, *space.sizes, *ordered),
+        *(*_axis_sizes(axis), *space.sizes, *ordered),
         *(*along_i, *indices.ordered, *along_u, *updates.ordered, *along_y),
     )
     return [Call(code, (indices.slot, updates.slot), (y,), sizes)]
+
+
+INDEX_KERNELS = IndexKernels(check_calls, take_calls, add_calls, copy_calls)

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from minigraph.backend import Algorithm, Slot
-from minigraph.backends.llvm.call import Binding, Call, Context, Lowering
-from minigraph.backends.llvm.kernels.fill import fill_calls
+from minigraph.backend import Slot
+from minigraph.backends.llvm.call import Binding, Call, Context, Lowering, simple
+from minigraph.backends.llvm.kernels.copy import fill_calls
 from minigraph.backends.llvm.kernels.lines import (
     Layout,
     LineSpace,
@@ -33,9 +33,9 @@ from minigraph.backends.llvm.language.kernel import Kernel
 from minigraph.backends.llvm.language.types import FLOAT64, INDEX, INT32, value_type
 from minigraph.backends.llvm.language.value import Value
 from minigraph.backends.llvm.language.view import View
-from minigraph.ir.errors import IllegalLabelError
 from minigraph.ir.spec import DType, TensorSpec
 from minigraph.iteration import Axis, reduction_space
+from minigraph.lowering.labels import refuses_labels
 from minigraph.ops import loss
 from minigraph.places import carve, carved_bytes
 
@@ -264,27 +264,19 @@ def _label_weights(binding: Binding) -> list[Call]:
     return [Call(code, (labels, of_classes), (target,), (void, *space.sizes))]
 
 
-def _candidates(op: Any, inputs: tuple[TensorSpec, ...], context: Context) -> tuple[Algorithm, ...]:
+def _panels_workspace(op: Any, inputs: tuple[TensorSpec, ...], context: Context) -> int:
     logits = inputs[0]
-    size = 0
-    if not isinstance(op, loss.LabelWeights):
-        size = panel_bytes(logits.dtype, logits.shape[1], context)
-    if isinstance(op, loss.CrossEntropy):
-        positions = logits.size // logits.shape[1]
-        size = carved_bytes(*_sum_parts(positions, size))
-    return (Algorithm("llvm", size, op.cost(*inputs).bytes / 1e10),)
+    return panel_bytes(logits.dtype, logits.shape[1], context)
 
 
-def _refusal(op: Any, inputs: tuple[Slot, ...], position: int, value: int) -> IllegalLabelError:
-    return op.illegal_label(inputs[0].spec, position, value)
-
-
-def _lowering(calls: Any) -> Lowering:
-    return Lowering(_candidates, calls, _refusal, refused_input=1)
+def _sums_workspace(op: Any, inputs: tuple[TensorSpec, ...], context: Context) -> int:
+    logits = inputs[0]
+    positions = logits.size // logits.shape[1]
+    return carved_bytes(*_sum_parts(positions, _panels_workspace(op, inputs, context)))
 
 
 LOWERINGS: Mapping[type, Lowering] = {
-    loss.CrossEntropy: _lowering(_sums),
-    loss.CrossEntropyGrad: _lowering(_gradient),
-    loss.LabelWeights: _lowering(_label_weights),
+    loss.CrossEntropy: refuses_labels(simple(_sums, workspace=_sums_workspace)),
+    loss.CrossEntropyGrad: refuses_labels(simple(_gradient, workspace=_panels_workspace)),
+    loss.LabelWeights: refuses_labels(simple(_label_weights)),
 }

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from minigraph.backend import Slot
 from minigraph.backends.llvm.call import Call
-from minigraph.backends.llvm.kernels.shape import border_calls
+from minigraph.backends.llvm.kernels.copy import fill_calls
 from minigraph.backends.llvm.kernels.taps import Taps, pieces_of, tables, tap_table
 from minigraph.backends.llvm.kernels.windows import by_window, meetings
 from minigraph.backends.llvm.language.code import KernelCode
@@ -18,7 +18,7 @@ from minigraph.backends.llvm.language.view import View
 from minigraph.ir.spec import DType
 from minigraph.ops.geometry import Pair, effective_kernel
 from minigraph.ops.pool import Window
-from minigraph.places import Place
+from minigraph.places import Place, border_parts
 
 _MOST_UNROLLED = 16  # elements of a window
 
@@ -366,5 +366,5 @@ def tiled_scatter_calls(op: Window, gy: Slot, positions: Slot, gx: Slot) -> list
     code = TiledScatter(gy.spec.dtype, positions.spec.dtype, op.kernel, adjacent)
     return [
         Call(code, (gy, positions), (gx,), (n, *windows, c, *strides)),
-        *border_calls(gx, covered, 0.0),
+        *(call for border in border_parts(gx, covered) for call in fill_calls(border, 0.0)),
     ]

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from minigraph.backends.llvm.call import Binding, Call
+from minigraph.backends.llvm.call import Call
 from minigraph.backends.llvm.kernels.instructions import evaluate
 from minigraph.backends.llvm.kernels.iteration import decode, product
 from minigraph.backends.llvm.kernels.vectors import load_vector, store_vector
@@ -20,11 +20,9 @@ from minigraph.backends.llvm.language.value import Value
 from minigraph.backends.llvm.language.view import View
 from minigraph.ir.spec import DType
 from minigraph.iteration import broadcast_strides, collapse
-from minigraph.ops.fused import Body, Instruction
+from minigraph.lowering.elementwise import STRIDED, movement_of
+from minigraph.ops.fused import Body
 from minigraph.places import Place
-
-REPEATED, ADJACENT, STRIDED = "0", "1", "s"
-"""How an operand moves along an axis: not at all, to the next element, by an argument's stride."""
 
 _PIECES = 16  # parts that the last axis but one is cut into, for threads to share
 _UNROLLED = 4  # vectors a piece of a flat array has at least
@@ -109,25 +107,6 @@ def pointwise_calls(body: Body, operands: Sequence[Place], results: Sequence[Pla
         return []
     places = (*operands, *results)
     space = collapse(shape, [broadcast_strides(place, shape) for place in places])
-    movement, strides = [], []
-    last = len(space.sizes) - 1
-    for steps in space.strides:
-        moves = "".join(
-            REPEATED if step == 0 else ADJACENT if step == 1 and axis == last else STRIDED
-            for axis, step in enumerate(steps)
-        )
-        movement.append(moves)
-        strides += [step for step, move in zip(steps, moves, strict=True) if move == STRIDED]
-    code = Pointwise(body, tuple(place.spec.dtype for place in places), tuple(movement))
+    movement, strides = movement_of(space)
+    code = Pointwise(body, tuple(place.spec.dtype for place in places), movement)
     return [Call(code, tuple(operands), tuple(results), (*space.sizes, *strides))]
-
-
-def single(op: Any, operands: int) -> Body:
-    """A body of one instruction."""
-    return Body(operands, (Instruction(op, tuple(range(operands))),), (operands,))
-
-
-def elementwise_calls(binding: Binding) -> list[Call]:
-    """One elementwise op."""
-    body = single(binding.op, len(binding.inputs))
-    return pointwise_calls(body, binding.inputs, (binding.output,))

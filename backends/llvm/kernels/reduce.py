@@ -1,30 +1,36 @@
-"""Sum, mean, largest and smallest element over any axes; and the count of a mean."""
+"""Sum, mean, largest and smallest element over any axes."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
-from minigraph.backend import channels_last, dense_strides
 from minigraph.backends.llvm.call import Binding, Call, Context, Lowering, simple
-from minigraph.backends.llvm.kernels.fill import fill_calls
+from minigraph.backends.llvm.kernels.copy import fill_calls
 from minigraph.backends.llvm.kernels.reduction import partial_results, reduction_calls
 from minigraph.backends.llvm.kernels.scan import statistic_call
 from minigraph.backends.llvm.kernels.statistics import Extreme, Mean, Statistic, Sum
 from minigraph.ir.spec import TensorSpec
-from minigraph.iteration import Axis, axes_of, reduced_axes, reduction_space
+from minigraph.iteration import Axis, reduced_axes, reduction_space, usual_axes
 from minigraph.ops import broadcast, reduce
 
 _SHORT, _MANY = 64, 512
 """Elements of a line, and results, where vectors are better used across lines than along them."""
 
+STATISTICS: Mapping[type, Statistic] = {
+    broadcast.Sum: Sum(),
+    reduce.Mean: Mean(),
+    reduce.Max: Extreme(is_largest=True),
+    reduce.Min: Extreme(is_largest=False),
+}
 
-def _calls(binding: Binding, statistic: Statistic, of_nothing: float) -> list[Call]:
+
+def _calls(binding: Binding) -> list[Call]:
     (x,) = binding.inputs
     if x.spec.size == 0:
-        return fill_calls(binding.output, of_nothing)
+        return fill_calls(binding.output, math.nan if isinstance(binding.op, reduce.Mean) else 0.0)
+    statistic = STATISTICS[type(binding.op)]
     axes = reduced_axes(x, binding.op.axes, binding.output)
     line = _short_line(x.spec, axes)
     if line is not None:
@@ -41,35 +47,14 @@ def _short_line(x: TensorSpec, axes: list[Axis]) -> int | None:
     return reduced[0] if length <= _SHORT and x.size >= length * _MANY else None
 
 
-def _workspace(
-    statistic: Statistic, op: Any, inputs: tuple[TensorSpec, ...], context: Context
-) -> int:
+def _workspace(op: Any, inputs: tuple[TensorSpec, ...], context: Context) -> int:
     """For partial results, in the memory order that values usually have."""
     (x,) = inputs
     if x.size == 0:
         return 0
-    reduced = broadcast.normalise_axes(op.axes, x.ndim)
-    kept = [None if axis in reduced else 0 for axis in range(x.ndim)]
-    space = reduction_space(axes_of(x.shape, dense_strides(x, channels_last(x)), kept))
+    space = reduction_space(usual_axes(x, op.axes))
     _, _, size = partial_results(space, x.dtype, context.target)
-    return size * statistic.accumulates(x.dtype).itemsize
+    return size * STATISTICS[type(op)].accumulates(x.dtype).itemsize
 
 
-def _lowering(statistic: Statistic, of_nothing: float = 0.0) -> Lowering:
-    return simple(
-        partial(_calls, statistic=statistic, of_nothing=of_nothing),
-        workspace=partial(_workspace, statistic),
-    )
-
-
-def _count(binding: Binding) -> list[Call]:
-    return fill_calls(binding.output, binding.op.value(binding.inputs[0].spec))
-
-
-LOWERINGS: Mapping[type, Lowering] = {
-    broadcast.Sum: _lowering(Sum()),
-    reduce.Mean: _lowering(Mean(), of_nothing=math.nan),
-    reduce.Max: _lowering(Extreme(is_largest=True)),
-    reduce.Min: _lowering(Extreme(is_largest=False)),
-    reduce.Count: simple(_count),
-}
+LOWERINGS: Mapping[type, Lowering] = dict.fromkeys(STATISTICS, simple(_calls, workspace=_workspace))

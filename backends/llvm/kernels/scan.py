@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
-from minigraph.backend import Strides
 from minigraph.backends.llvm.call import Binding, Call, Context, Lowering, simple
 from minigraph.backends.llvm.kernels.lines import (
     Layout,
@@ -25,6 +24,7 @@ from minigraph.backends.llvm.language.types import INDEX, value_type
 from minigraph.backends.llvm.language.value import Value
 from minigraph.backends.llvm.language.view import View
 from minigraph.ir.spec import DType, TensorSpec
+from minigraph.iteration import strides_without
 from minigraph.ops import reduce
 from minigraph.ops.local_response import ChannelWindowSum
 from minigraph.places import Place, along
@@ -209,17 +209,9 @@ class WindowSum(KernelCode):
 # ---- calls
 
 
-def _without(axis: int, ndim: int, place: Place) -> Strides:
-    """The strides of a result whose ``axis`` was reduced, with or without it."""
-    axis %= ndim
-    if place.spec.ndim < ndim:
-        return place.strides
-    return place.strides[:axis] + place.strides[axis + 1 :]
-
-
 def statistic_call(statistic: Statistic, x: Place, axis: int, target: Place) -> Call:
     """A reduction along one axis."""
-    space = line_space(axis, (x,), (_without(axis, x.spec.ndim, target),))
+    space = line_space(axis, (x,), (strides_without(target, axis, x.spec.ndim),))
     code = StatisticOfLines(statistic, x.spec.dtype, target.spec.dtype, space.layout)
     return Call(code, (x,), (target,), space.sizes)
 
@@ -229,7 +221,7 @@ def _extreme_position(binding: Binding, is_largest: bool) -> list[Call]:
     if y.spec.size == 0:
         return []
     dtype = DType.UINT8 if x.spec.dtype is DType.BOOL else x.spec.dtype  # bytes of 0 and 1
-    space = line_space(axis, (x,), (_without(axis, x.spec.ndim, y),))
+    space = line_space(axis, (x,), (strides_without(y, axis, x.spec.ndim),))
     return [Call(ExtremePosition(dtype, space.layout, is_largest), (x,), (y,), space.sizes)]
 
 

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from minigraph.backends.llvm.call import Lowering
+from minigraph.backends.llvm.call import Lowering, simple
 from minigraph.backends.llvm.kernels import (
     axis_map,
     conv,
-    elementwise,
-    fill,
-    indexing,
     loss,
     matmul,
     median,
@@ -19,13 +16,20 @@ from minigraph.backends.llvm.kernels import (
     random,
     reduce,
     scan,
-    shape,
     softmax,
     unfold,
     unpool,
 )
-from minigraph.backends.llvm.kernels.fused import fused_lowering
+from minigraph.backends.llvm.kernels.copy import copy_calls
+from minigraph.backends.llvm.kernels.indexed import INDEX_KERNELS
+from minigraph.backends.llvm.kernels.instructions import EMITTERS
+from minigraph.backends.llvm.kernels.pointwise import pointwise_calls
+from minigraph.lowering.elementwise import elementwise_lowerings, fused_lowering
+from minigraph.lowering.indexing import indexing_lowerings, one_hot_lowering
+from minigraph.lowering.moves import move_lowerings
 from minigraph.ops.fused import Fused
+from minigraph.ops.indexing import OneHot
+from minigraph.ops.matmul import MatMul
 
 ANCHORS: Mapping[type, Lowering] = {
     **conv.ANCHORS,
@@ -33,13 +37,13 @@ ANCHORS: Mapping[type, Lowering] = {
 }
 """Ops that can finish their results by an epilogue before they store them."""
 
+WITH_SEVERAL_RESULTS = frozenset({MatMul})
+"""Those of them that can store other values of the epilogue beside its last one."""
+
 LOWERINGS: Mapping[type, Lowering] = {
     **ANCHORS,
     **axis_map.LOWERINGS,
     **conv.LOWERINGS,
-    **elementwise.LOWERINGS,
-    **fill.LOWERINGS,
-    **indexing.LOWERINGS,
     **loss.LOWERINGS,
     **median.LOWERINGS,
     **moments.LOWERINGS,
@@ -47,9 +51,12 @@ LOWERINGS: Mapping[type, Lowering] = {
     **random.LOWERINGS,
     **reduce.LOWERINGS,
     **scan.LOWERINGS,
-    **shape.LOWERINGS,
     **softmax.LOWERINGS,
     **unfold.LOWERINGS,
     **unpool.LOWERINGS,
-    Fused: fused_lowering(ANCHORS),
+    **move_lowerings(simple, copy_calls),
+    **elementwise_lowerings(simple, pointwise_calls, EMITTERS),
+    **indexing_lowerings(simple, INDEX_KERNELS),
+    OneHot: one_hot_lowering(simple, pointwise_calls),
+    Fused: fused_lowering(simple, pointwise_calls, EMITTERS, ANCHORS, WITH_SEVERAL_RESULTS),
 }

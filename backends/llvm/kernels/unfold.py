@@ -7,13 +7,12 @@ from dataclasses import replace
 
 from minigraph.backend import Slot
 from minigraph.backends.llvm.call import Binding, Call, Lowering, simple
-from minigraph.backends.llvm.kernels.copy import copy_calls
-from minigraph.backends.llvm.kernels.shape import border_calls
+from minigraph.backends.llvm.kernels.copy import copy_calls, fill_calls
 from minigraph.backends.llvm.kernels.taps import plane_sum_calls
 from minigraph.backends.llvm.kernels.windows import Meeting, by_element, meetings
 from minigraph.ir.spec import TensorSpec
 from minigraph.ops import unfold
-from minigraph.places import along, part, region
+from minigraph.places import along, border_parts, part, region
 
 
 def _by_place(columns: Slot, channels: int, kernel: int, windows: tuple[int, ...]) -> Slot:
@@ -41,7 +40,8 @@ def _unfold(binding: Binding) -> list[Call]:
         inside = [range(n), range(c), *(windows for windows, _ in met)]
         source = [range(n), range(c), *(elements for _, elements in met)]
         target = _without_axis(along(y, 2, range(number, number + 1)), 2)
-        calls += border_calls(target, inside, 0.0)
+        for border in border_parts(target, inside):
+            calls += fill_calls(border, 0.0)
         calls += copy_calls(region(x, source), region(target, inside))
     return calls
 

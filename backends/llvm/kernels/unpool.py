@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Any
+from collections.abc import Mapping
 
-from minigraph.backend import Slot
-from minigraph.backends.llvm.call import Binding, Call, Context, Lowering, simple
-from minigraph.backends.llvm.kernels.copy import copy_calls
-from minigraph.backends.llvm.kernels.fill import fill_calls
+from minigraph.backends.llvm.call import Binding, Call, Lowering, simple
+from minigraph.backends.llvm.kernels.copy import copy_calls, fill_calls
 from minigraph.backends.llvm.kernels.indexed import (
-    IndexedAxis,
-    Moves,
     add_calls,
     check_calls,
+    plane_of,
     take_calls,
 )
 from minigraph.backends.llvm.kernels.max_pool import max_pool_calls
-from minigraph.ir.errors import InputError
-from minigraph.ir.spec import DType, TensorSpec
-from minigraph.iteration import without_gaps
+from minigraph.lowering.indexing import Moves
+from minigraph.lowering.sums import sums_of
+from minigraph.lowering.unpool import unpool_lowerings
 from minigraph.ops import unpool
-from minigraph.places import carve, part
 
 
 def _pool(binding: Binding) -> list[Call]:
@@ -34,34 +28,10 @@ def _pool(binding: Binding) -> list[Call]:
 # ---- by flat position
 
 
-def _plane_refusal(plane: Any, value: int) -> InputError:
-    size = plane[0] * plane[1]
-    return InputError(
-        f"Expected positions in [0, {size}) of a {plane[0]}x{plane[1]} image, got {value}"
-    )
-
-
-def _refused_unpool(op: Any, inputs: Sequence[Slot], position: int, value: int) -> InputError:
-    return _plane_refusal(op.output_size, value)
-
-
-def _refused_take(op: Any, inputs: Sequence[Slot], position: int, value: int) -> InputError:
-    return _plane_refusal(inputs[0].spec.shape[2:], value)
-
-
-def _workspace(op: Any, inputs: tuple[TensorSpec, ...], context: Context) -> int:
-    """16-bit floats are summed in float32."""
-    (y,) = op.infer(*inputs)
-    return y.size * 4 if y.dtype in (DType.FLOAT16, DType.BFLOAT16) else 0
-
-
 def _unpool(binding: Binding) -> list[Call]:
     (x, positions), y = binding.inputs, binding.output
-    sums = y
-    if y.spec.dtype in (DType.FLOAT16, DType.BFLOAT16):
-        (flat,) = carve(binding.workspace, (DType.FLOAT32, y.spec.size))
-        sums = part(flat, 0, y.spec.shape, DType.FLOAT32, without_gaps(y))
-    plane = IndexedAxis.of_plane(sums)
+    sums = sums_of(y, binding.workspace)
+    plane = plane_of(sums)
     where, what = (Moves(slot, slot.strides[:2], slot.strides[2:]) for slot in (positions, x))
     return [
         *check_calls(positions, 0, plane.count),
@@ -73,7 +43,7 @@ def _unpool(binding: Binding) -> list[Call]:
 
 def _take(binding: Binding) -> list[Call]:
     (x, positions), y = binding.inputs, binding.output
-    plane = IndexedAxis.of_plane(x)
+    plane = plane_of(x)
     along_x = (*x.strides[:2], 0, 0)
     taken = take_calls(x, along_x, plane, positions, positions.strides, y)
     return [*check_calls(positions, 0, plane.count), *taken]
@@ -81,8 +51,5 @@ def _take(binding: Binding) -> list[Call]:
 
 LOWERINGS: Mapping[type, Lowering] = {
     unpool.MaxPool2dWithPositions: simple(_pool),
-    unpool.MaxUnpool2d: replace(
-        simple(_unpool, workspace=_workspace), refusal=_refused_unpool, refused_input=1
-    ),
-    unpool.TakeAtPositions: replace(simple(_take), refusal=_refused_take, refused_input=1),
+    **unpool_lowerings(simple, _unpool, _take),
 }

@@ -14,6 +14,7 @@ import llvmlite.ir as ir
 
 from minigraph.backends.llvm.language.kernel import Kernel
 from minigraph.backends.llvm.target import Target
+from minigraph.lowering.sources import hash_of_sources
 
 
 class KernelCode(ABC):
@@ -70,8 +71,6 @@ def compile_assembly(text: str, target: Target) -> bytes:
 
 @lru_cache(maxsize=1)
 def version() -> str:
-    """A hash of this backend's sources and of LLVM's version."""
-    digest = hashlib.sha256(f"{llvmlite.__version__} {llvm.llvm_version_info}".encode())
-    for path in sorted(Path(__file__).parents[1].rglob("*.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
+    """LLVM's version and a hash of this backend's sources."""
+    sources = hash_of_sources(Path(__file__).parents[1])
+    return f"{llvmlite.__version__} {llvm.llvm_version_info} {sources}"

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
-from minigraph.backend import Algorithm, Slot, Strides, aligned
+from minigraph.backend import Algorithm, Slot, aligned
 from minigraph.backends.llvm.call import Binding, Call, Context
 from minigraph.backends.llvm.convolution.axis import axis_sizes
 from minigraph.backends.llvm.convolution.blocking import (
@@ -29,7 +29,7 @@ from minigraph.backends.llvm.kernels.copy import copy_calls
 from minigraph.backends.llvm.kernels.epilogue import Epilogue, epilogue_sizes
 from minigraph.backends.llvm.matmul.problem import Method, Problem
 from minigraph.ir.spec import TensorSpec
-from minigraph.iteration import broadcast_strides, row_major_strides
+from minigraph.iteration import batch_strides, row_major_strides
 from minigraph.lowering.epilogue import (
     anchor_of,
     anchor_operands,
@@ -166,7 +166,7 @@ def _product_calls(
     batch = () if p.joins_batch else y.spec.shape[:-2]
     size = computed(p.dtype).itemsize
     matrices = _matrices(binding.prepared, p)
-    strides = [_batch_strides(operand, batch) for operand in (a, matrices, y)]
+    strides = [batch_strides(operand, batch) for operand in (a, matrices, y)]
     inner = [steps[-1] if steps else 0 for steps in strides]
     inputs = Inputs(1, 1, sums.pixels, 0, 0, a.strides[-2])
     sizes = product_sizes(
@@ -200,12 +200,6 @@ def _matrices(prepared: Slot, p: Problem) -> Slot:
     """The packed matrices as a tensor whose elements are whole matrices."""
     shape = (*p.b.shape[:-2], 1, 1)
     return replace(prepared, spec=p.b.with_shape(shape), strides=row_major_strides(shape))
-
-
-def _batch_strides(place: Slot, batch: Sequence[int]) -> Strides:
-    """A batched operand's strides along the result's batch axes."""
-    outer = TensorSpec(place.spec.shape[:-2], place.spec.dtype)
-    return broadcast_strides(replace(place, spec=outer, strides=place.strides[:-2]), batch)
 
 
 def _moved(slot: Slot, offset: int) -> Slot:

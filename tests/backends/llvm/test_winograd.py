@@ -14,17 +14,19 @@ import minigraph as mg
 from minigraph.backend import Algorithm
 from minigraph.backends.llvm import LlvmBackend
 from minigraph.backends.llvm.backend import LOWERINGS
-from minigraph.backends.llvm.call import Context, Lowering
+from minigraph.backends.llvm.call import Context, Lowering, simple
 from minigraph.backends.llvm.convolution.winograd import (
     NAMES,
     winograd_calls,
     winograd_candidates,
 )
 from minigraph.backends.llvm.convolution.winograd_transforms import BY_OUTPUTS
-from minigraph.backends.llvm.kernels.fused import can_fuse, fused_lowering
+from minigraph.backends.llvm.kernels.instructions import EMITTERS
+from minigraph.backends.llvm.kernels.pointwise import pointwise_calls
 from minigraph.backends.llvm.runner import LlvmRunner
 from minigraph.backends.llvm.target import host
 from minigraph.ir.spec import DType, TensorSpec
+from minigraph.lowering.elementwise import can_fuse, fused_lowering
 from minigraph.ops.conv import Conv2d, Conv2dGradWeight, ConvTranspose2d, conv2d
 from minigraph.ops.elementwise import Add, ReluGrad
 from minigraph.ops.fused import Body, Fused, Instruction
@@ -46,7 +48,8 @@ class WinogradBackend(LlvmBackend):
 
         lowering = Lowering(candidates, winograd_calls)
         self.anchors = dict.fromkeys((Conv2d, ConvTranspose2d, Conv2dGradWeight), lowering)
-        self.lowerings = {**LOWERINGS, **self.anchors, Fused: fused_lowering(self.anchors)}
+        fused = fused_lowering(simple, pointwise_calls, EMITTERS, self.anchors)
+        self.lowerings = {**LOWERINGS, **self.anchors, Fused: fused}
 
     def candidates(self, op, inputs):
         if type(op) not in self.lowerings:
@@ -55,7 +58,7 @@ class WinogradBackend(LlvmBackend):
         return self.lowerings[type(op)].candidates(op, inputs, context)
 
     def can_fuse(self, body, inputs):
-        return can_fuse(body, inputs, self.anchors)
+        return can_fuse(body, inputs, EMITTERS, self.anchors)
 
     def build(self, program, store):
         return LlvmRunner(program, store, self.lowerings, self.library, self.threads)
