@@ -11,7 +11,7 @@ from typing import Any
 
 from minigraph.algorithms import DEFAULT_MAX_RELATIVE_ERROR, Candidates, Choice, select_algorithms
 from minigraph.autodiff import add_gradients
-from minigraph.backend import Backend, Program
+from minigraph.backend import Backend, Program, Refused
 from minigraph.ir.errors import BuilderError, MemoryLimitError, MinigraphError
 from minigraph.ir.graph import Graph, Node
 from minigraph.ir.location import Location, describe, traceback_locations
@@ -25,6 +25,7 @@ from minigraph.optimizers import LossScale, Optimizer, add_scaled_updates, add_u
 from minigraph.passes import (
     FuseElementwise,
     FuseEpilogue,
+    FuseSum,
     MixedPrecision,
     Pass,
     PassReport,
@@ -103,6 +104,7 @@ def default_passes(backend: Backend) -> tuple[Pass, ...]:
         read_narrow,
         recompute_widening,
         FuseEpilogue(backend.can_fuse),
+        FuseSum(lambda op, inputs: not isinstance(backend.candidates(op, inputs), Refused)),
         FuseElementwise(backend.can_fuse),
         eliminate_dead_nodes,
     )

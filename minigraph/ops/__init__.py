@@ -142,7 +142,7 @@ ALL_OPS = (
     fused.Fused,
 )
 
-TEXT_CLASSES = (*ALL_OPS, fused.Body, fused.Instruction)
+TEXT_CLASSES = (*ALL_OPS, fused.Body, fused.FusedSum, fused.Instruction)
 """Classes that the text form of a graph may name."""
 
 __all__ = ["ALL_OPS", "TEXT_CLASSES", "new_builder"]

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from minigraph.ir.errors import SpecError
-from minigraph.ir.op import Cost, Op
+from minigraph.ir.op import Cost, Op, memory_cost
 from minigraph.ir.spec import TensorSpec
+from minigraph.ops.broadcast import Sum
 from minigraph.ops.elementwise import Elementwise
 
 
@@ -92,3 +93,22 @@ class Fused(Op):
             sum(spec.nbytes for spec in inputs),
             sum(specs[i].nbytes for i in self.body.outputs),
         )
+
+
+@dataclass(frozen=True)
+class FusedSum(Op):
+    """Sums over some axes of an elementwise body's outputs, which never reach memory."""
+
+    body: Body
+    axes: tuple[int, ...] | None
+    keepdims: bool
+
+    def infer(self, *inputs: TensorSpec) -> tuple[TensorSpec, ...]:
+        specs, total = self.body.specs(*inputs), Sum(self.axes, self.keepdims)
+        return tuple(spec for i in self.body.outputs for spec in total.infer(specs[i]))
+
+    def cost(self, *inputs: TensorSpec) -> Cost:
+        specs, outputs = self.body.specs(*inputs), self.infer(*inputs)
+        flops = sum(spec.size for spec in specs[self.body.inputs :])
+        flops += sum(specs[i].size for i in self.body.outputs)
+        return memory_cost(flops, inputs, outputs)

@@ -11,6 +11,7 @@ from minigraph.passes.fold_batch_norm import fold_batch_norm
 from minigraph.passes.fold_constants import fold_constants
 from minigraph.passes.fuse_elementwise import FuseElementwise
 from minigraph.passes.fuse_epilogue import FuseEpilogue
+from minigraph.passes.fuse_sum import FuseSum
 from minigraph.passes.lower_transposed_convolution import LowerTransposedConvolution
 from minigraph.passes.mask_pooled_gradient import mask_pooled_gradient
 from minigraph.passes.mode import keep_outputs, to_inference, to_training, with_outputs
@@ -23,6 +24,7 @@ __all__ = [
     "Emitter",
     "FuseElementwise",
     "FuseEpilogue",
+    "FuseSum",
     "LowerTransposedConvolution",
     "MixedPrecision",
     "Pass",

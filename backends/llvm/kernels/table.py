@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from minigraph.backends.llvm.call import Lowering, simple
 from minigraph.backends.llvm.kernels import (
     axis_map,
+    channel_sums,
     conv,
     loss,
     matmul,
@@ -43,6 +44,7 @@ WITH_SEVERAL_RESULTS = frozenset({MatMul})
 LOWERINGS: Mapping[type, Lowering] = {
     **ANCHORS,
     **axis_map.LOWERINGS,
+    **channel_sums.LOWERINGS,
     **conv.LOWERINGS,
     **loss.LOWERINGS,
     **median.LOWERINGS,

@@ -55,7 +55,7 @@ class Step:
             op, algorithm, tuple(slots), tuple(outputs), *scratch, threads, library.target
         )
         self.calls = LOWERINGS[type(op)].calls(binding)
-        self._output = outputs[0]
+        self.results = [self._array(slot) for slot in outputs]
 
     def _slot(self, spec: TensorSpec, gap: int) -> Slot:
         """Room for a tensor; pixels of images lie ``gap`` further apart than they need."""
@@ -83,7 +83,7 @@ class Step:
             kept.append(np.array([*flags, *(base + p.offset for p in places), *call.sizes]))
             row[:] = self.library.address(call.code), kept[-1].ctypes.data, THEN_WAIT
         WORKERS.run(rows, self.threads, refused.ctypes.data)
-        return self._array(self._output).copy()
+        return self.results[0].copy()
 
 
 def check(got: np.ndarray, expected: np.ndarray, bound: float = BOUND) -> None:
