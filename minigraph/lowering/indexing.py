@@ -32,8 +32,8 @@ class IndexedAxis:
     count: int
     step: int  # in memory
 
-    @classmethod
-    def of(cls, slot: Slot, axis: int) -> IndexedAxis:
+    @staticmethod
+    def of(slot: Slot, axis: int) -> IndexedAxis:
         return IndexedAxis(slot.spec.shape[axis], slot.strides[axis])
 
 
