@@ -7,7 +7,6 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-
 OPTIONS = ("--std=c++17", "-ftz=true", "--device-as-default-execution-space")
 """Ours, and those that CuPy adds."""
 
