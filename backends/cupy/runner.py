@@ -181,7 +181,8 @@ class CupyRunner:
         for slot, array in program.constants:
             order = sorted(range(slot.spec.ndim), key=lambda axis: -slot.strides[axis])
             value = np.asarray(array, slot.spec.dtype.numpy).transpose(order)
-            device.upload(self._address(slot), np.ascontiguousarray(value))
+            value = np.ascontiguousarray(value)  # there until ``synchronise``
+            device.upload(self._address(slot), value)
             device.synchronise()
         self._functions = device.compile(prelude(), self._sources([*groups, *cached]))
         first = len(fetched)
@@ -193,7 +194,7 @@ class CupyRunner:
         self._cached = [[self._work(call, None) for call in group] for group in cached]
         self._first_step = first
         if self._may_refuse:
-            self._groups.insert(0, [self._reset_words])
+            self._groups.insert(0, [self._reset])
             self._first_step += 1
         self.allocated_bytes = self._work_bytes + program.cached_bytes
         device.synchronise()
@@ -221,10 +222,10 @@ class CupyRunner:
         self._device.upload(self._no_refusal.address, words)
         self._refused = self._device.host_array(words.nbytes).view(np.int64)
         self._device.synchronise()
-        self._reset_words()
-
-    def _reset_words(self) -> None:
-        self._device.copy(self._words.address, self._no_refusal.address, self._refused.nbytes)
+        # No method of the runner: its memory is to go with the last reference to it.
+        places = self._words.address, self._no_refusal.address
+        self._reset = partial(self._device.copy, *places, words.nbytes)
+        self._reset()
 
     def _lower(self, step: Step) -> Sequence[AnyCall]:
         return self._lowerings[type(step.op)].calls(
@@ -308,7 +309,8 @@ class CupyRunner:
         if isinstance(place, Table):
             memory = self._device.allocate(place.array.nbytes)
             self._tables.append(memory)
-            self._device.upload(memory.address, np.ascontiguousarray(place.array))
+            value = np.ascontiguousarray(place.array)
+            self._device.upload(memory.address, value)
             self._device.synchronise()
             return memory.address
         if place.memory is Memory.STATE:

@@ -14,6 +14,7 @@ from test_ops import ROWS
 import minigraph as mg
 from minigraph.backends.cupy import CupyBackend
 from minigraph.backends.cupy.code import prelude
+from minigraph.backends.cupy.cuda_device import DELAY
 
 pytestmark = pytest.mark.skipif(
     nvrtc.library() is None, reason="needs the wheel nvidia-cuda-nvrtc-cu12, or -cu13's"
@@ -72,6 +73,10 @@ def test_a_training_step_compiles_as_one_module() -> None:
     assert "_guarded(" in module
     error = nvrtc.compile_error(module, "sm_90")
     assert not error, error[:4000]
+
+
+def test_the_delay_before_what_is_timed_compiles() -> None:
+    assert not nvrtc.compile_error(DELAY, "sm_90")
 
 
 def test_an_error_is_seen() -> None:
