@@ -54,6 +54,11 @@ def available() -> Supported | Refused:
             return Refused("no GPU is visible (CUDA_VISIBLE_DEVICES may hide them)")
     except Exception as error:  # whatever the driver finds wrong
         return Refused(f"CUDA does not start: {error}")
+    try:
+        cupy.cuda.nvrtc.getVersion()
+    except Exception as error:  # not found, or found and broken
+        reason = " ".join(str(error).split())[:200]
+        return Refused(f"CUDA's run-time compiler cannot be loaded ({reason}): {_INSTALL}")
     return Supported()
 
 

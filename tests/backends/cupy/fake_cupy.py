@@ -46,13 +46,13 @@ class Queue:
 
 
 class FakeCupy:
-    """The module ``cupy``. ``cuda`` and ``runtime`` are this object too: their names differ."""
+    """The module ``cupy``. Its parts are this object too: their names differ."""
 
     CUDARuntimeError = CUDARuntimeError
     memcpyHostToDevice, memcpyDeviceToHost, memcpyDeviceToDevice = TO_DEVICE, TO_HOST, WITHIN
 
     def __init__(self, pinned_bytes: int = TOTAL, records: bool = True) -> None:
-        self.cuda = self.runtime = self
+        self.cuda = self.runtime = self.nvrtc = self
         self.queues: dict[int, Queue] = {LEGACY: Queue()}  # by stream
         self.events: dict[int, tuple[Queue, list[bool]]] = {}  # where recorded, whether passed
         self.current: list[int] = []  # streams
@@ -64,6 +64,18 @@ class FakeCupy:
             setattr(self, kind.__name__, _bound(kind, self))
 
     # ---- the runtime
+
+    def driverGetVersion(self) -> int:
+        return 12080
+
+    def runtimeGetVersion(self) -> int:
+        return 12090
+
+    def getVersion(self) -> tuple[int, int]:
+        return 12, 9
+
+    def getDeviceCount(self) -> int:
+        return 1
 
     def getDeviceProperties(self, device: int) -> dict[str, Any]:
         return {"name": b"fake", "major": 9, "minor": 0, "multiProcessorCount": 4,

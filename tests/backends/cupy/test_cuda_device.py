@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from itertools import pairwise
 
@@ -13,8 +14,9 @@ from fake_cupy import LEGACY, TOTAL, FakeCupy, Queue
 from test_device_arrays import OnDevice
 
 import minigraph as mg
+from minigraph.backend import Refused
 from minigraph.backends.cupy import CupyBackend
-from minigraph.backends.cupy.cuda_device import CudaDevice
+from minigraph.backends.cupy.cuda_device import CudaDevice, available
 
 RNG = np.random.default_rng(0)
 IMAGES = [RNG.standard_normal((2, 3, 6, 5)).astype(np.float32) for _ in range(6)]
@@ -120,3 +122,26 @@ def test_arrays_of_the_device_are_waited_for(monkeypatch, version: int) -> None:
 def test_too_much_memory_is_refused_with_what_is_free(monkeypatch) -> None:
     with pytest.raises(mg.MemoryLimitError, match=r"got 1,073,741,824 free"):
         device(monkeypatch, FakeCupy()).allocate(1 << 31)
+
+
+def fails(*args: object) -> None:
+    raise OSError("libsomething.so is\nmissing")
+
+
+@pytest.mark.parametrize(
+    ("method", "does", "reason"),
+    [
+        ("driverGetVersion", lambda: 0, "no NVIDIA driver"),
+        ("driverGetVersion", lambda: 11080, "driver is for CUDA 11.8, this CuPy for 12.9"),
+        ("getDeviceCount", lambda: 0, "no GPU is visible"),
+        ("getDeviceCount", fails, "CUDA does not start: libsomething.so is"),
+        ("getVersion", fails, r"compiler cannot be loaded \(libsomething.so is missing\): pip"),
+    ],
+)
+def test_what_is_missing_is_named(monkeypatch, method, does, reason) -> None:
+    cupy = FakeCupy()
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    assert available()
+    monkeypatch.setattr(cupy, method, does)
+    found = available()
+    assert isinstance(found, Refused) and re.search(reason, found.reason)
