@@ -208,7 +208,7 @@ class CudaDevice:
                 graph.upload(self._stream)
                 return graph
         except RuntimeError as error:  # CUDA's too
-            _LOG.warning("every call launches its kernels one by one, more slowly: %s", error)
+            _LOG.warning("every call launches its kernels one by one, more slowly: %s", str(error))
             return work
 
     def _captured(self, work: Callable[[], None]) -> Any:

@@ -78,10 +78,10 @@ class CupyRunner:
         with interrupts_delayed(), self._access(), self._device_lock:
             self._begin(inputs)
             if self._graph is None:
-                self._queue(self._groups)
+                _queue(self._groups)
                 self._staged_inputs.send_expected()
                 self._end(outputs)
-                self._graph = self._device.record(partial(self._queue, self._groups))
+                self._graph = self._device.record(partial(_queue, self._groups))
             else:
                 self._device.replay(self._graph)
                 self._staged_inputs.send_expected()
@@ -98,7 +98,7 @@ class CupyRunner:
         """One call, with the seconds of each step; without the graph, which has no steps."""
         with interrupts_delayed(), self._access(), self._device_lock:
             self._begin(inputs)
-            parts = [partial(self._queue, [group]) for group in self._groups]
+            parts = [partial(_queue, [group]) for group in self._groups]
             seconds = self._device.time(parts)
             self._end(outputs)
         return seconds[self._first_step : self._first_step + len(self._program.steps)]
@@ -118,15 +118,10 @@ class CupyRunner:
             raise self._refusal()
         self._staged_outputs.give(outputs)
 
-    def _queue(self, groups: Iterable[Sequence[Work]]) -> None:
-        for group in groups:
-            for work in group:
-                work()
-
     def _refresh_cached(self) -> None:
         version = self._store.version if self._program.cached_reads_state else 0
         if self._cached_version != version:
-            self._queue(self._cached)
+            _queue(self._cached)
             self._cached_version = version
 
     def _refusal(self) -> Exception:
@@ -140,7 +135,7 @@ class CupyRunner:
         lowering = self._lowerings[type(step.op)]
         assert lowering.refusal is not None
         operand = step.inputs[lowering.refused_input]
-        self._queue(self._groups[: self._first_step + index])
+        _queue(self._groups[: self._first_step + index])
         value = self._values(operand).reshape(-1)[position]
         error = lowering.refusal(step.op, step.inputs, position, int(value))
         where = describe(step.locations)
@@ -316,6 +311,12 @@ class CupyRunner:
         if place.memory is Memory.STATE:
             return self._store.address(place.state) + place.offset
         return self._arenas[place.memory].address + place.offset
+
+
+def _queue(groups: Iterable[Sequence[Work]]) -> None:
+    for group in groups:
+        for work in group:
+            work()
 
 
 def _is_state(place: Place) -> bool:

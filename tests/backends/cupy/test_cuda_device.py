@@ -92,8 +92,9 @@ def test_announced_inputs_for_which_there_is_no_room_travel_later(monkeypatch) -
 
 
 @needs_compiler
-def test_memory_goes_with_the_last_reference(monkeypatch) -> None:
-    cupy = FakeCupy()
+@pytest.mark.parametrize("records", [True, False])
+def test_memory_goes_with_the_last_reference(monkeypatch, records: bool) -> None:
+    cupy = FakeCupy(records=records)
     step, expected = compiled(monkeypatch, cupy)
     check(step, expected)
     assert cupy.used > 0
