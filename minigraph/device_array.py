@@ -11,6 +11,11 @@ import numpy as np
 from minigraph.ir.errors import InputError
 from minigraph.ir.spec import TensorSpec
 
+UNKNOWN_STREAM = 0
+"""Of an array that does not tell its stream. The interface itself never gives this number."""
+
+_TELLS_STREAM = 3  # version of the interface
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class DeviceArray:
@@ -53,7 +58,10 @@ def device_array(label: str, value: Any) -> DeviceArray:
         )
     if interface.get("mask") is not None:
         raise InputError(f"Expected {label} without a mask, got a masked array")
-    return DeviceArray(address, shape, typestr, is_read_only, interface.get("stream"), value)
+    # Before version 3 (torch's) work on the array may be queued on any stream.
+    tells_stream = interface.get("version", 0) >= _TELLS_STREAM
+    stream = interface.get("stream") if tells_stream else UNKNOWN_STREAM
+    return DeviceArray(address, shape, typestr, is_read_only, stream, value)
 
 
 def _adjoin(shape: Sequence[int], strides: Sequence[int], itemsize: int) -> bool:

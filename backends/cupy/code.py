@@ -89,7 +89,10 @@ class KernelCode(ABC):
         return f"{words}_{digest[:10]}"
 
     def source(self, guarded: bool = False) -> str:
-        """The kernel as CUDA C. A guarded one does nothing once a value has been refused."""
+        """The kernel as CUDA C. A guarded one does nothing once a value has been refused.
+
+        Both may stand in one module: functions of the kernel's own are named after it.
+        """
         pointers = list(self.pointers)
         if self.may_refuse:
             pointers = ["long long* refused", "long long* position", *pointers]
@@ -99,13 +102,14 @@ class KernelCode(ABC):
         guard = "if (*refused) return;  // no state is written after a refusal\n" if guarded else ""
         statements = indent(guard + dedent(self.body()).strip("\n"), "    ")
         own = dedent(self.functions()).strip("\n")
-        return (
+        text = (
             (f"{own}\n\n" if own else "")
             + f"// {self.comment}\n"
             + f'extern "C" __global__ void __launch_bounds__({self.threads})\n'
-            + f"{self.name(guarded)}({_wrapped(parameters)})\n"
+            + f"{self.symbol}({_wrapped(parameters)})\n"
             + f"{{\n{statements}\n}}\n"
         )
+        return text.replace(self.symbol, self.name(guarded))
 
     def name(self, guarded: bool) -> str:
         """The function's name in ``source(guarded)``."""

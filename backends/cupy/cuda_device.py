@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from itertools import pairwise
@@ -11,12 +12,26 @@ import numpy as np
 
 from minigraph.backend import Refused, Supported
 from minigraph.backends.cupy.device import DeviceInfo, Launch
+from minigraph.device_array import UNKNOWN_STREAM
 from minigraph.ir.errors import MemoryLimitError
 
-_OPTIONS = ("--std=c++17",)
+_LOG = logging.getLogger("minigraph")
+_OPTIONS = ("--std=c++17",)  # CuPy adds -ftz=true: subnormal floats are zero, doubles are not
 _INSTALL = 'pip install "minigraph[cuda12]", or cuda13 for drivers of CUDA 13'
 _PLAIN_SHARED_BYTES = 48 << 10  # a kernel that wants more dynamic shared memory has to say so
 _OUT_OF_MEMORY = 2  # cudaErrorMemoryAllocation: CuPy has no name for it
+_AHEAD_SECONDS = 100e-6  # that the host may need to queue one launch
+_MOST_AHEAD_SECONDS = 0.05
+DELAY = """
+// Does nothing for so many nanoseconds.
+extern "C" __global__ void delay(long long nanoseconds)
+{
+    long long start, now;
+    asm volatile("mov.u64 %0, %globaltimer;" : "=l"(start));
+    do asm volatile("mov.u64 %0, %globaltimer;" : "=l"(now));
+    while (now - start < nanoseconds);
+}
+"""
 
 
 def available() -> Supported | Refused:
@@ -39,6 +54,11 @@ def available() -> Supported | Refused:
             return Refused("no GPU is visible (CUDA_VISIBLE_DEVICES may hide them)")
     except Exception as error:  # whatever the driver finds wrong
         return Refused(f"CUDA does not start: {error}")
+    try:
+        cupy.cuda.nvrtc.getVersion()
+    except Exception as error:  # not found, or found and broken
+        reason = " ".join(str(error).split())[:200]
+        return Refused(f"CUDA's run-time compiler cannot be loaded ({reason}): {_INSTALL}")
     return Supported()
 
 
@@ -104,7 +124,14 @@ class CudaDevice:
     def host_array(self, nbytes: int) -> np.ndarray:
         if nbytes == 0:
             return np.empty(0, np.uint8)
-        return np.frombuffer(self._cupy.cuda.alloc_pinned_memory(nbytes), np.uint8, nbytes)
+        try:
+            pinned = self._cupy.cuda.alloc_pinned_memory(nbytes)
+        except self._runtime.CUDARuntimeError as error:
+            if error.status != _OUT_OF_MEMORY:
+                raise
+            _LOG.warning("%s bytes cannot be pinned: copies from and to them are slower", nbytes)
+            return np.empty(nbytes, np.uint8)
+        return np.frombuffer(pinned, np.uint8, nbytes)
 
     def compile(self, prelude: str, kernels: Mapping[str, str]) -> Mapping[str, Any]:
         if not kernels:
@@ -149,10 +176,12 @@ class CudaDevice:
                 self._runtime.memcpyAsync(target, source, nbytes, kind, self.stream)
 
     def wait_for(self, stream: int) -> None:
-        cuda = self._cupy.cuda
         with self._device:
-            event = cuda.Event(disable_timing=True)
-            event.record(cuda.ExternalStream(stream))
+            if stream == UNKNOWN_STREAM:
+                self._runtime.deviceSynchronize()
+                return
+            event = self._cupy.cuda.Event(disable_timing=True)
+            self._runtime.eventRecord(event.ptr, stream)
             self._stream.wait_event(event)
 
     def launch(self, launch: Launch) -> None:
@@ -164,31 +193,46 @@ class CudaDevice:
 
     def replay(self, recording: Any) -> None:
         with self._device:
-            recording.launch(self._stream)
+            if callable(recording):
+                recording()
+            else:
+                recording.launch(self._stream)
 
     # ---- around the stream
 
     def record(self, work: Callable[[], None]) -> Any:
-        with self._device, self._stream:
-            self._stream.begin_capture()
-            try:
-                work()
-            except BaseException:
-                with suppress(self._runtime.CUDARuntimeError):  # what the error has spoilt already
-                    self._stream.end_capture()
-                raise
-            graph = self._stream.end_capture()
-            graph.upload(self._stream)
-            return graph
+        """A CUDA graph; ``work`` itself where CUDA, or a library, refuses that."""
+        try:
+            with self._device:
+                graph = self._captured(work)
+                graph.upload(self._stream)
+                return graph
+        except RuntimeError as error:  # CUDA's too
+            _LOG.warning("every call launches its kernels one by one, more slowly: %s", str(error))
+            return work
+
+    def _captured(self, work: Callable[[], None]) -> Any:
+        self._stream.begin_capture()
+        try:
+            work()
+        except BaseException:
+            with suppress(RuntimeError):  # what the error has spoilt already
+                self._stream.end_capture()
+            raise
+        return self._stream.end_capture()
 
     def synchronise(self) -> None:
         with self._device:
             self._stream.synchronize()
 
     def time(self, parts: Sequence[Callable[[], None]]) -> list[float]:
+        """A delay comes first, so that the host is ahead: else its time would be measured."""
         cuda = self._cupy.cuda
+        seconds = min(_AHEAD_SECONDS * len(parts), _MOST_AHEAD_SECONDS)
         with self._device:
+            delay = self.compile("", {"delay": DELAY})["delay"]
             events = [cuda.Event() for _ in range(len(parts) + 1)]
+            self.launch(Launch(delay, (1, 1, 1), (1, 1, 1), 0, (np.int64(seconds * 1e9),)))
             events[0].record(self._stream)
             for part, event in zip(parts, events[1:], strict=True):
                 part()

@@ -62,7 +62,10 @@ class Device(Protocol):
         """Uninitialised bytes. Raises MemoryLimitError where there are not so many."""
 
     def host_array(self, nbytes: int) -> np.ndarray:
-        """Bytes of the host's memory that copies to and from the device are quick with."""
+        """Bytes of the host's memory that copies to and from the device are quick with.
+
+        Ordinary memory where there is no more of it.
+        """
 
     def compile(self, prelude: str, kernels: Mapping[str, str]) -> Mapping[str, Any]:
         """Functions by name of CUDA C kernels by name, each compiled after the prelude."""
@@ -89,7 +92,10 @@ class Device(Protocol):
         """Copy within the device's memory."""
 
     def wait_for(self, stream: int) -> None:
-        """What is queued from here on runs after all that another stream has been given."""
+        """What is queued from here on runs after all that another stream has been given.
+
+        After all that the whole device has been given, for ``device_array.UNKNOWN_STREAM``.
+        """
 
     def launch(self, launch: Launch) -> None:
         """Run a kernel."""
@@ -100,9 +106,10 @@ class Device(Protocol):
     # ---- around the stream
 
     def record(self, work: Callable[[], None]) -> Any:
-        """Record what ``work`` queues, without running it.
+        """Record what ``work`` queues, without running it, for ``replay``.
 
         Within, only ``copy`` and ``launch`` and what libraries queue on ``stream`` are allowed.
+        Where the device cannot record it, a warning says so, and ``replay`` queues it as before.
         """
 
     @property

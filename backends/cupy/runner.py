@@ -74,10 +74,10 @@ class CupyRunner:
         with interrupts_delayed(), self._access(), self._device_lock:
             self._begin(inputs)
             if self._graph is None:
-                self._queue(self._groups)
+                _queue(self._groups)
                 self._staged_inputs.send_expected()
                 self._end(outputs)
-                self._graph = self._device.record(partial(self._queue, self._groups))
+                self._graph = self._device.record(partial(_queue, self._groups))
             else:
                 self._device.replay(self._graph)
                 self._staged_inputs.send_expected()
@@ -94,7 +94,7 @@ class CupyRunner:
         """One call, with the seconds of each step; without the graph, which has no steps."""
         with interrupts_delayed(), self._access(), self._device_lock:
             self._begin(inputs)
-            parts = [partial(self._queue, [group]) for group in self._groups]
+            parts = [partial(_queue, [group]) for group in self._groups]
             seconds = self._device.time(parts)
             self._end(outputs)
         return seconds[self._first_step : self._first_step + len(self._program.steps)]
@@ -114,15 +114,10 @@ class CupyRunner:
             raise self._refusal()
         self._staged_outputs.give(outputs)
 
-    def _queue(self, groups: Iterable[Sequence[Work]]) -> None:
-        for group in groups:
-            for work in group:
-                work()
-
     def _refresh_cached(self) -> None:
         version = self._store.version if self._program.cached_reads_state else 0
         if self._cached_version != version:
-            self._queue(self._cached)
+            _queue(self._cached)
             self._cached_version = version
 
     def _refusal(self) -> Exception:
@@ -135,7 +130,7 @@ class CupyRunner:
         step, position = self._program.steps[index], int(self._refused[1 + index])
         lowering = self._lowerings[type(step.op)]
         operand = step.inputs[lowering.refused_input]
-        self._queue(self._groups[: self._first_step + index])
+        _queue(self._groups[: self._first_step + index])
         value = self._values(operand).reshape(-1)[position]
         return lowering.error(step, position, int(value))
 
@@ -170,7 +165,8 @@ class CupyRunner:
         for slot, array in program.constants:
             order = sorted(range(slot.spec.ndim), key=lambda axis: -slot.strides[axis])
             value = np.asarray(array, slot.spec.dtype.numpy).transpose(order)
-            device.upload(self._address(slot), np.ascontiguousarray(value))
+            value = np.ascontiguousarray(value)  # there until ``synchronise``
+            device.upload(self._address(slot), value)
             device.synchronise()
         self._functions = device.compile(prelude(), self._sources([*groups, *cached]))
         first = len(fetched)
@@ -182,7 +178,7 @@ class CupyRunner:
         self._cached = [[self._work(call, None) for call in group] for group in cached]
         self._first_step = first
         if self._may_refuse:
-            self._groups.insert(0, [self._reset_words])
+            self._groups.insert(0, [self._reset])
             self._first_step += 1
         self.allocated_bytes = self._work_bytes + program.cached_bytes
         device.synchronise()
@@ -210,10 +206,10 @@ class CupyRunner:
         self._device.upload(self._no_refusal.address, words)
         self._refused = self._device.host_array(words.nbytes).view(np.int64)
         self._device.synchronise()
-        self._reset_words()
-
-    def _reset_words(self) -> None:
-        self._device.copy(self._words.address, self._no_refusal.address, self._refused.nbytes)
+        # No method of the runner: its memory is to go with the last reference to it.
+        places = self._words.address, self._no_refusal.address
+        self._reset = partial(self._device.copy, *places, words.nbytes)
+        self._reset()
 
     def _lower(self, step: Step) -> Sequence[AnyCall]:
         return self._lowerings[type(step.op)].calls(
@@ -297,12 +293,19 @@ class CupyRunner:
         if isinstance(place, Table):
             memory = self._device.allocate(place.array.nbytes)
             self._tables.append(memory)
-            self._device.upload(memory.address, np.ascontiguousarray(place.array))
+            value = np.ascontiguousarray(place.array)
+            self._device.upload(memory.address, value)
             self._device.synchronise()
             return memory.address
         if place.memory is Memory.STATE:
             return self._store.address(place.state) + place.offset
         return self._arenas[place.memory].address + place.offset
+
+
+def _queue(groups: Iterable[Sequence[Work]]) -> None:
+    for group in groups:
+        for work in group:
+            work()
 
 
 def _is_state(place: Place) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 from minigraph.backend import Slot, aligned
 from minigraph.backends.cupy.device import Device
 from minigraph.device_array import DeviceArray
+from minigraph.ir.errors import MemoryLimitError
 
 Arrays = Mapping[str, np.ndarray | DeviceArray]
 
@@ -125,12 +126,16 @@ class InputStaging:
     def expect(self, arrays: Arrays) -> None:
         """The next call but one will be on these arrays, which stay as they are until then.
 
-        Where some are on the device already, there is nothing to send.
+        Where some are on the device already, there is nothing to send; where it has no room for
+        them, they travel when it is their turn.
         """
         if not _all_on_host(arrays):
             return
         if not self._further:
-            self._further = [Staging(self._device, self._slots) for _ in range(2)]
+            try:
+                self._further = [Staging(self._device, self._slots) for _ in range(2)]
+            except MemoryLimitError:
+                return
         self._expected = arrays
 
     def bring(self, arrays: Arrays) -> None:

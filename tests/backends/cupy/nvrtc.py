@@ -7,6 +7,9 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
+OPTIONS = ("--std=c++17", "-ftz=true", "--device-as-default-execution-space")
+"""Ours, and those that CuPy adds."""
+
 
 @cache
 def library() -> ctypes.CDLL | None:
@@ -29,7 +32,7 @@ def compile_error(source: str, architecture: str) -> str:
     program = ctypes.c_void_p()
     text = source.encode()
     assert nvrtc.nvrtcCreateProgram(ctypes.byref(program), text, b"kernels.cu", 0, None, None) == 0
-    given = [b"--std=c++17", f"--gpu-architecture={architecture}".encode()]
+    given = [option.encode() for option in (*OPTIONS, f"--gpu-architecture={architecture}")]
     options = (ctypes.c_char_p * len(given))(*given)
     failed = nvrtc.nvrtcCompileProgram(program, len(given), options)
     size = ctypes.c_size_t()

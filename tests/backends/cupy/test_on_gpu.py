@@ -126,6 +126,18 @@ def test_training_gives_the_same_bits_again(network: str) -> None:
     np.testing.assert_array_equal(first, second)
 
 
+def test_steps_are_replayed_as_a_graph(caplog: pytest.LogCaptureFixture) -> None:
+    """Else they are launched one by one, which a warning says."""
+    model, image_shape, _, _ = NETWORKS["classifier"]
+    specs = {"image": (image_shape, "float32")}
+    step = mg.compile(lambda image: {"scores": model(image)}, specs, backend=gpu())
+    image = np.ones(image_shape, np.float32)
+    with caplog.at_level("WARNING", "minigraph"):
+        for _ in range(2):
+            step(image=image)
+    assert "one by one" not in caplog.text
+
+
 def test_device_runs_out_of_memory_with_an_error_that_says_how_much_there_is() -> None:
     device = gpu().device  # type: ignore[attr-defined]
     with pytest.raises(mg.MemoryLimitError, match="bytes of memory on"):

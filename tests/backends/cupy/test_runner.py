@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import ClassVar
@@ -265,6 +265,40 @@ def test_a_library_writes_no_state_after_a_refusal():
             with pytest.raises(IllegalIndexError):
                 step(x=x)
         np.testing.assert_array_equal(step.state["total"], expected)
+
+
+class ListingDevice(EmulatedDevice):
+    """Remembers the kernels of the last module."""
+
+    kernels: Mapping[str, str]
+
+    def compile(self, prelude, kernels):
+        self.kernels = kernels
+        return super().compile(prelude, kernels)
+
+
+def test_a_kernel_may_stand_in_one_module_with_its_guarded_self():
+    """Copies of one bias to the results, and of another to the state that it becomes."""
+
+    def loss(x):
+        w = mg.parameter(x, "w", (4,), mg.initializers.Constant(1.0))
+        (checked,) = x.builder.emit(RefuseNegative(), x * w)
+        old = x.builder.state("old", "float32[4]", Role.STATISTIC, mg.initializers.Constant(0.0))
+        x.builder.update(old, w)
+        return {"loss": mg.reduce_sum(checked), "w": w}
+
+    device = ListingDevice()
+    step = mg.compile(
+        loss, {"x": "float32[4]"}, optimizer=mg.SGD(0.5), backend=RefusingBackend(device=device)
+    )
+    both = [name for name in device.kernels if f"{name}_guarded" in device.kernels]
+    assert both and all(f"{name}_body" in device.kernels[name] for name in both)
+    x = np.ones(4, np.float32)
+    for _ in range(2):
+        before = step.state["w"]
+        step(x=x)
+        np.testing.assert_array_equal(step.state["old"], before)
+        np.testing.assert_array_equal(step.state["w"], before - 0.5)
 
 
 # ---- without a GPU

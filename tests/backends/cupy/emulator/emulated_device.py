@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -25,6 +26,7 @@ HEADER = Path(__file__).with_name("cuda_on_cpu.h")
 COMPILER = shutil.which("g++")
 
 _GUARD = 256  # bytes before and after each allocation that no kernel may write
+_FUNCTION = re.compile(r"^__device__ [^(]*?(\w+)\(", re.MULTILINE)
 _PATTERN = 0xFF  # of memory that was never written: not a number, as a float
 
 
@@ -90,6 +92,8 @@ class EmulatedDevice:
 
     def compile(self, prelude: str, kernels: Mapping[str, str]) -> Mapping[str, Any]:
         self._refuse_in_a_recording("compile")
+        defined = _FUNCTION.findall("\n".join(kernels.values()))  # CUDA has them in one module
+        assert len(defined) == len(set(defined)), f"defined twice: {defined}"
         return self.compiler.compile(prelude, kernels)
 
     # ---- the stream
