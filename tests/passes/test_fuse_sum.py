@@ -35,7 +35,7 @@ def test_the_sums_of_a_batch_norms_backward_pass_become_one():
         }
 
     graph = FUSE(graph_of(model, **SPECS))
-    assert ops(graph) == ["FusedSum", "Mul", "Add"]
+    assert ops(graph) == ["Mul", "FusedSum", "Add"]
     (fused,) = (node for node in graph.nodes if isinstance(node.op, FusedSum))
     g, scale, x = fused.inputs
     assert [value.name for value in (g, scale, x)] == ["g", "scale", "x"]
@@ -47,13 +47,12 @@ def test_the_sums_of_a_batch_norms_backward_pass_become_one():
 
 def test_a_product_that_others_read_is_read_by_its_sum_too():
     """To make it again would need two tensors that nothing else of the sum reads."""
-    assert_unchanged(FUSE, graph_of(lambda g, x, scale: {"y": total(g * x), "z": g * x}, **SPECS))
 
-    def shared(g, x, scale):
+    def model(g, x, scale):
         product = g * x
         return {"y": total(product), "z": mg.relu(product)}
 
-    assert_unchanged(FUSE, graph_of(shared, **SPECS))
+    assert_unchanged(FUSE, graph_of(model, **SPECS))
 
 
 def test_sums_of_other_tensors_are_apart():
@@ -65,9 +64,9 @@ def test_sums_of_other_tensors_are_apart():
 
 def test_sums_over_other_axes_are_apart():
     def model(g, x, scale):
-        return {"a": total(g * scale), "b": mg.reduce_sum(g * scale * scale, (2, 3))}
+        return {"a": total(g * scale), "b": mg.reduce_sum(g * x, (2, 3))}
 
-    assert ops(FUSE(graph_of(model, **SPECS))) == ["FusedSum", "Mul", "FusedSum"]
+    assert ops(FUSE(graph_of(model, **SPECS))) == ["FusedSum", "FusedSum"]
 
 
 def test_a_sum_that_needs_the_first_one_comes_later():
