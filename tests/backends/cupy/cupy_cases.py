@@ -21,9 +21,11 @@ NO_KERNEL = {"Constant", "WhenTraining"}
 _ROWS = {row.name: row for row in ROWS}
 
 
-@cache
 def emulated(backward: bool = False) -> CupyBackend:
-    """The backend on a CPU; ``backward``: with the threads of each block in reverse order."""
+    """The backend on a CPU; ``backward``: with the threads of each block in reverse order.
+
+    Each program has its own device, which has to watch over this program's memory alone.
+    """
     return CupyBackend(device=EmulatedDevice(backward))
 
 

@@ -249,7 +249,7 @@ class Compiler:
         base = self._folder / f"module{next(self._numbers)}"
         entries = (
             f'extern "C" int launch_{f.name}(const unsigned* d, const uint64_t* words, int back)\n'
-            f"{{ return emulator::launch({f.name}, d, words, back); }}\n"
+            f"{{ return emulator::launch([] {{ emulator::call({f.name}); }}, d, words, back); }}\n"
             for f in functions
         )
         source, target = base.with_suffix(".cpp"), base.with_suffix(".so")
@@ -270,7 +270,7 @@ class Compiler:
             self._headers[prelude] = path
 
 
-_TOGETHER = 32  # kernels that one run of g++ compiles
+_TOGETHER = 64  # kernels that one run of g++ compiles
 
 
 class CompileError(Exception):
@@ -280,7 +280,7 @@ class CompileError(Exception):
 def _compile(*arguments: object) -> None:
     if COMPILER is None:
         raise CompileError("g++ is not there")
-    command = [COMPILER, "-std=c++17", "-O1", "-fwrapv", "-fPIC", *map(str, arguments)]
+    command = [COMPILER, "-std=c++17", *os.environ.get("OPT","-O1").split(), "-fwrapv", "-fPIC", *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise CompileError(f"{done.stderr[:4000]}\n{Path(command[-1]).read_text()}")
