@@ -55,6 +55,10 @@ inline void emulator_switch(void** saved_stack, void* next_stack)
 }
 #endif
 
+// What takes turns is optimised; the kernels are not, which would take longer than running them.
+#pragma GCC push_options
+#pragma GCC optimize("O1")
+
 namespace emulator {
 
 enum State { READY, AT_WARP, AT_BLOCK, DONE };
@@ -231,6 +235,8 @@ T of_lane(unsigned mask, T value, int lane)
 inline int lane() { return current % 32; }
 
 }  // namespace emulator
+
+#pragma GCC pop_options
 
 // ---- a block's and a warp's threads together
 
