@@ -11,7 +11,8 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE / "emulator"), str(HERE.parents[1] / "ops")]
 
-from emulated_device import Compiler, EmulatedDevice  # noqa: E402
+from emulated_compiler import Compiler  # noqa: E402
+from emulated_device import EmulatedDevice  # noqa: E402
 from op_table import Differentiated, compile_forward  # noqa: E402
 from test_ops import ROWS  # noqa: E402
 

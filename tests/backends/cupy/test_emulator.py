@@ -6,7 +6,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 from cupy_cases import needs_compiler
-from emulated_device import CompileError, EmulatedDevice
+from emulated_compiler import CompileError
+from emulated_device import EmulatedDevice
 
 from minigraph.backends.cupy.code import prelude
 from minigraph.backends.cupy.device import Launch

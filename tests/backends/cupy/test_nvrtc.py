@@ -7,7 +7,8 @@ from typing import Any
 
 import nvrtc
 import pytest
-from emulated_device import Compiler, EmulatedDevice
+from emulated_compiler import Compiler
+from emulated_device import EmulatedDevice
 from op_table import Differentiated, compile_forward
 from test_ops import ROWS
 

@@ -8,7 +8,6 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
-#include <tuple>
 #include <utility>
 
 #define __global__
@@ -55,6 +54,10 @@ inline void emulator_switch(void** saved_stack, void* next_stack)
     swapcontext(&here, static_cast<ucontext_t*>(next_stack));
 }
 #endif
+
+// What takes turns is optimised; the kernels are not, which would take longer than running them.
+#pragma GCC push_options
+#pragma GCC optimize("O1")
 
 namespace emulator {
 
@@ -167,31 +170,34 @@ inline bool run_block(bool backward)
     }
 }
 
-template <class Function>
-struct Arguments;
+static const uint64_t* words = nullptr;  // the arguments of the launch that runs
 
+template <class T>
+T word(size_t number)
+{
+    T value;
+    std::memcpy(&value, words + number, sizeof value);
+    return value;
+}
+
+template <class... Types, size_t... numbers>
+void call(void (*kernel)(Types...), std::index_sequence<numbers...>)
+{
+    kernel(word<Types>(numbers)...);
+}
+
+// What a thread does: a kernel, on the arguments of the launch.
 template <class... Types>
-struct Arguments<void(Types...)> {
-    static inline std::tuple<Types...> values;
-    static inline void (*kernel)(Types...);
-
-    template <size_t... Numbers>
-    static void read(const uint64_t* words, std::index_sequence<Numbers...>)
-    {
-        ((void)std::memcpy(&std::get<Numbers>(values), words + Numbers, sizeof(Types)), ...);
-    }
-
-    static void call() { std::apply(kernel, values); }
-};
+void call(void (*kernel)(Types...))
+{
+    call(kernel, std::index_sequence_for<Types...>());
+}
 
 // Runs a grid; 0, or 1 where a warp's threads wait for each other in vain.
-template <class... Types>
-int launch(void (*kernel)(Types...), const unsigned* dimensions, const uint64_t* words, int backward)
+inline int launch(void (*thread)(), const unsigned* dimensions, const uint64_t* arguments, int backward)
 {
-    using Given = Arguments<void(Types...)>;
-    Given::kernel = kernel;
-    Given::read(words, std::index_sequence_for<Types...>());
-    kernel_of_thread = &Given::call;
+    kernel_of_thread = thread;
+    words = arguments;
     gridDim = {dimensions[0], dimensions[1], dimensions[2]};
     blockDim = {dimensions[3], dimensions[4], dimensions[5]};
     for (unsigned z = 0; z < gridDim.z; ++z)
@@ -229,6 +235,8 @@ T of_lane(unsigned mask, T value, int lane)
 inline int lane() { return current % 32; }
 
 }  // namespace emulator
+
+#pragma GCC pop_options
 
 // ---- a block's and a warp's threads together
 

@@ -3,27 +3,16 @@
 from __future__ import annotations
 
 import ctypes
-import os
 import re
-import shutil
-import subprocess
-import tempfile
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from functools import lru_cache
-from itertools import count
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from emulated_compiler import Compiler, shared_compiler
 
 from minigraph.backends.cupy.device import DeviceInfo, Launch
-
-HEADER = Path(__file__).with_name("cuda_on_cpu.h")
-COMPILER = shutil.which("g++")
 
 _GUARD = 256  # bytes before and after each allocation that no kernel may write
 _FUNCTION = re.compile(r"^__device__ [^(]*?(\w+)\(", re.MULTILINE)
@@ -182,115 +171,3 @@ class EmulatedDevice:
 
     def _refuse_in_a_recording(self, what: str) -> None:
         assert self._recording is None, f"{what} is not allowed while a stream is captured"
-
-
-# ---- compiled kernels
-
-
-class Function:
-    """A kernel that is compiled, with all others that wait, when it is launched for the first time.
-
-    g++ takes longer to start than for a kernel.
-    """
-
-    def __init__(self, compiler: Compiler, prelude: str, name: str, source: str) -> None:
-        self._compiler = compiler
-        self.prelude, self.name, self.source = prelude, name, source
-        self.native: Any = None
-
-    def __call__(self, *arguments: int) -> int:
-        if self.native is None:
-            self._compiler.build(self)
-        return self.native(*arguments)
-
-
-class Compiler:
-    """Compiles CUDA C by g++. Equal kernels of all who share it are compiled once."""
-
-    def __init__(self) -> None:
-        self.functions: dict[tuple[str, str], Function] = {}  # by prelude and source
-        self._waiting: list[Function] = []
-        self._temporary = tempfile.TemporaryDirectory(prefix="minigraph-emulator-")
-        self._folder = Path(self._temporary.name)
-        self._headers: dict[str, Path] = {}  # by prelude
-        self._numbers = count()
-
-    def compile(self, prelude: str, kernels: Mapping[str, str]) -> Mapping[str, Function]:
-        """Functions by name; nothing is compiled before one of them is launched."""
-        found = {}
-        for name, source in kernels.items():
-            key = (prelude, source)
-            if key not in self.functions:
-                self.functions[key] = Function(self, prelude, name, source)
-                self._waiting.append(self.functions[key])
-            found[name] = self.functions[key]
-        return found
-
-    def build(self, function: Function) -> None:
-        """Compile all that wait, on all processors; where that fails, this one alone."""
-        waiting, self._waiting = self._waiting, []
-        groups: dict[str, list[Function]] = {}
-        for one in waiting:
-            groups.setdefault(one.prelude, []).append(one)
-        for prelude in groups:
-            self._header(prelude)
-        parts = [
-            functions[start : start + _TOGETHER]
-            for functions in groups.values()
-            for start in range(0, len(functions), _TOGETHER)
-        ]
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            for _ in pool.map(self._build_unless_wrong, parts):
-                pass
-        if function.native is None:
-            self._build([function])
-
-    def _build_unless_wrong(self, functions: Sequence[Function]) -> None:
-        with suppress(CompileError):
-            self._build(functions)
-
-    def _build(self, functions: Sequence[Function]) -> None:
-        base = self._folder / f"module{next(self._numbers)}"
-        entries = (
-            f'extern "C" int launch_{f.name}(const unsigned* d, const uint64_t* words, int back)\n'
-            f"{{ return emulator::launch({f.name}, d, words, back); }}\n"
-            for f in functions
-        )
-        source, target = base.with_suffix(".cpp"), base.with_suffix(".so")
-        start = f'#include "{self._headers[functions[0].prelude]}"\n'
-        source.write_text(start + "\n".join([*(f.source for f in functions), *entries]))
-        _compile("-shared", "-o", target, source)
-        library = ctypes.CDLL(str(target))
-        for function in functions:
-            function.native = library[f"launch_{function.name}"]
-            function.native.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int)
-
-    def _header(self, prelude: str) -> None:
-        """The emulator and a prelude, compiled in advance."""
-        if prelude not in self._headers:
-            path = self._folder / f"prelude{len(self._headers)}.h"
-            path.write_text(f'#include "{HEADER}"\n{prelude}')
-            _compile("-x", "c++-header", "-o", f"{path}.gch", path)
-            self._headers[prelude] = path
-
-
-_TOGETHER = 32  # kernels that one run of g++ compiles
-
-
-class CompileError(Exception):
-    """What g++ has to say, and the source."""
-
-
-def _compile(*arguments: object) -> None:
-    if COMPILER is None:
-        raise CompileError("g++ is not there")
-    command = [COMPILER, "-std=c++17", "-O1", "-fwrapv", "-fPIC", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise CompileError(f"{done.stderr[:4000]}\n{Path(command[-1]).read_text()}")
-
-
-@lru_cache(maxsize=1)
-def shared_compiler() -> Compiler:
-    """The session's compiler."""
-    return Compiler()
