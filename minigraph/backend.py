@@ -7,10 +7,13 @@ through the entry-point group ``minigraph.backends``; nothing here imports one.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import lru_cache
 from inspect import Parameter, signature
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -212,10 +215,21 @@ class Backend(Protocol):
 
 
 def _entry_points(name: str | None) -> list[EntryPoint]:
+    return [entry for entry in _installed(_search_path()) if name in (None, entry.name)]
+
+
+def _search_path() -> tuple[tuple[str, int], ...]:
+    """Where packages are looked for, and when something was last installed there."""
+    folders = [Path(folder) for folder in sys.path]
+    return tuple((str(f), f.stat().st_mtime_ns) for f in folders if f.exists())
+
+
+@lru_cache(maxsize=1)
+def _installed(search_path: tuple[tuple[str, int], ...]) -> tuple[EntryPoint, ...]:
+    """The backends on this search path. Every installed package is read: that takes a while."""
     from importlib.metadata import entry_points  # a tenth of the time that importing us may take
 
-    found = entry_points(group=ENTRY_POINT_GROUP)
-    return [entry for entry in found if name in (None, entry.name)]
+    return tuple(entry_points(group=ENTRY_POINT_GROUP))
 
 
 def find_backend(name: str) -> Any:

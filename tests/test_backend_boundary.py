@@ -95,7 +95,7 @@ class Entry:
 
 
 @pytest.fixture
-def third_parties(monkeypatch):
+def third_parties(monkeypatch, tmp_path):
     entries = [
         Entry("numpy", find_backend("numpy")), Entry("limited", Limited),
         Entry("unusable", Unusable),
@@ -107,6 +107,7 @@ def third_parties(monkeypatch):
         return entries
 
     monkeypatch.setattr(importlib.metadata, "entry_points", entry_points)
+    monkeypatch.syspath_prepend(tmp_path)  # what is installed is read once for a search path
 
 
 def model(x):
@@ -123,6 +124,22 @@ def test_a_third_partys_backend_is_found_and_used(third_parties):
     x = np.ones((1, 1, 6, 6), np.float32)
     ours = mg.compile(model, SPEC, backend="numpy")
     np.testing.assert_allclose(exe(x=x)["y"], ours(x=x)["y"], rtol=1e-6)
+
+
+def test_a_backend_that_is_installed_later_is_found(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(tmp_path)
+    assert isinstance(find_backend("late"), Refused)
+    (tmp_path / "late_backend.py").write_text(
+        "from minigraph.backends.numpy import NumpyBackend\n"
+        "class LateBackend(NumpyBackend): name = 'late'\n"
+    )
+    folder = tmp_path / "late-1.0.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text("Name: late\nVersion: 1.0\n")
+    (folder / "entry_points.txt").write_text(
+        "[minigraph.backends]\nlate = late_backend:LateBackend\n"
+    )
+    assert load_backend("late").name == "late"
 
 
 def test_auto_takes_the_highest_that_is_available(third_parties):

@@ -25,12 +25,11 @@ class DType(Enum):
     FLOAT32 = "float32"
     FLOAT64 = "float64"
 
-    @property
-    def numpy(self) -> np.dtype:
-        """The NumPy dtype (bfloat16 comes from ml_dtypes)."""
-        if self is DType.BFLOAT16:
-            return np.dtype(ml_dtypes.bfloat16)
-        return np.dtype(self.value)
+    numpy: np.dtype
+    """The NumPy dtype (bfloat16 comes from ml_dtypes)."""
+
+    def __init__(self, name: str) -> None:
+        self.numpy = np.dtype(ml_dtypes.bfloat16 if name == "bfloat16" else name)
 
     @property
     def itemsize(self) -> int:
@@ -129,7 +128,7 @@ class TensorSpec:
             shape = tuple(map(operator.index, self.shape))
         except TypeError:
             raise SpecError(f"Expected whole sizes, got shape {self.shape}") from None
-        if any(size < 0 for size in shape):
+        if min(shape, default=0) < 0:
             raise SpecError(f"Expected sizes of zero or more, got shape {list(shape)}")
         object.__setattr__(self, "shape", shape)
 

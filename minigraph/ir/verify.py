@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
+
 from minigraph.ir.constant import Constant
 from minigraph.ir.errors import SpecError, VerifyError
 from minigraph.ir.graph import Graph, Node, Value, is_output_name
@@ -10,12 +12,13 @@ from minigraph.ir.location import describe
 _NEIGHBOURS = 3
 
 
-def verify(graph: Graph) -> Graph:
+def verify(graph: Graph, inferred: Set[Node] = frozenset()) -> Graph:
     """Check that a graph is well formed, and return it.
 
     Every value is defined once and before its use, names are unique, every node's outputs have
-    the specs that its op infers, outputs and updates exist, constants are at hand. Raises
-    VerifyError with the node, its neighbours and the user's line.
+    the specs that its op infers, outputs and updates exist, constants are at hand. Of nodes in
+    ``inferred``, which were verified in another graph, the specs are known: no node ever changes.
+    Raises VerifyError with the node, its neighbours and the user's line.
     """
     bound: set[Value] = set()
     names: set[str] = set()
@@ -25,7 +28,9 @@ def verify(graph: Graph) -> Graph:
         bound.add(value)
         names.add(value.name)
     for position, node in enumerate(graph.nodes):
-        problem = _check_node(graph, node, bound, names)
+        problem = _check_place(graph, node, bound, names)
+        if not problem and node not in inferred:
+            problem = _check_specs(node)
         if problem:
             raise VerifyError(_show(graph, position, problem))
         bound.update(node.outputs)
@@ -34,7 +39,7 @@ def verify(graph: Graph) -> Graph:
     return graph
 
 
-def _check_node(graph: Graph, node: Node, bound: set[Value], names: set[str]) -> str:
+def _check_place(graph: Graph, node: Node, bound: set[Value], names: set[str]) -> str:
     for value in node.inputs:
         if value not in bound:
             return f"%{value.name} is used before it is defined"
@@ -43,8 +48,10 @@ def _check_node(graph: Graph, node: Node, bound: set[Value], names: set[str]) ->
         if value in bound or value.name in names or value.name in own:
             return f"%{value.name} is defined twice"
         own.add(value.name)
-    if isinstance(node.op, Constant) and (problem := _check_constant(graph, node.op)):
-        return problem
+    return _check_constant(graph, node.op) if isinstance(node.op, Constant) else ""
+
+
+def _check_specs(node: Node) -> str:
     try:
         expected = node.op.infer(*(value.spec for value in node.inputs))
     except SpecError as error:

@@ -9,7 +9,7 @@ from minigraph.ir.graph import Graph
 def eliminate_dead_nodes(graph: Graph) -> Graph:
     """Drop nodes that no output and no update depends on, and constants that no node names.
 
-    Inputs and state stay: they are the interface.
+    Inputs and state stay: they are the interface. A graph without dead nodes is returned itself.
     """
     live = set(graph.results)
     kept = []
@@ -19,6 +19,8 @@ def eliminate_dead_nodes(graph: Graph) -> Graph:
             live.update(node.inputs)
     kept.reverse()
     digests = {node.op.digest for node in kept if isinstance(node.op, Constant)}
+    if len(kept) == len(graph.nodes) and digests.issuperset(graph.constants):
+        return graph
     return graph.replace(
         nodes=tuple(kept),
         constants={key: array for key, array in graph.constants.items() if key in digests},

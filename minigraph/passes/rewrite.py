@@ -53,7 +53,8 @@ def rewrite(
     """Rebuild ``graph``, with ``rule`` applied once to every node, in order.
 
     Nodes that a replacement absorbs (given by ``absorbed``) hand their locations on to it. Nothing
-    is removed: run ``eliminate_dead_nodes`` afterwards.
+    is removed: run ``eliminate_dead_nodes`` afterwards. Where the rule replaces nothing, the graph
+    itself is returned.
     """
     source = Graph(
         inputs=graph.inputs,
@@ -78,7 +79,10 @@ def rewrite(
         builder.output(name, environment[value])
     for name, value in graph.updates.items():
         builder.update(environment[graph.state_by_name[name].value], environment[value])
-    return builder.build()
+    built = builder.build()
+    # Nodes and values are equal where they are the same object: all were kept, and none is new.
+    found, given = ((g.nodes, g.outputs, g.updates) for g in (built, graph))
+    return graph if found == given else built
 
 
 def _keep(
@@ -94,6 +98,8 @@ def _keep(
 
 
 def _locations(graph: Graph, nodes: Sequence[Node]) -> tuple[Location, ...]:
+    if len(nodes) == 1:
+        return graph.locations.get(nodes[0].outputs[0], ())
     found: dict[Location, None] = {}
     for node in nodes:
         found.update(dict.fromkeys(graph.locations.get(node.outputs[0], ())))

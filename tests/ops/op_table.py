@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ import numpy as np
 import minigraph as mg
 from minigraph import Tensor
 from minigraph.backend import Backend
+from minigraph.compiler import build_graph
 from minigraph.executable import Executable
 
 try:
@@ -151,13 +153,17 @@ def compile_forward(
     row: Row, dtype: str, passes: tuple[Any, ...] | None = None, backend: str | Backend = "numpy"
 ) -> Executable:
     """Outputs y0, y1, ... from inputs x0, x1, ..."""
-
-    def model(**tensors: Tensor) -> dict[str, Tensor]:
-        return {f"y{i}": y for i, y in enumerate(listed(row.function(*tensors.values())))}
-
-    specs = {f"x{i}": operand.spec(dtype) for i, operand in enumerate(row.inputs)}
     threads = 2 if backend == "numpy" else None
+    model, specs = partial(outputs_by_name, row), input_specs(row, dtype)
     return mg.compile(model, specs, backend=backend, threads=threads, passes=passes)
+
+
+def outputs_by_name(row: Row, **tensors: Tensor) -> dict[str, Tensor]:
+    return {f"y{i}": y for i, y in enumerate(listed(row.function(*tensors.values())))}
+
+
+def input_specs(row: Row, dtype: str) -> dict[str, mg.TensorSpec]:
+    return {f"x{i}": operand.spec(dtype) for i, operand in enumerate(row.inputs)}
 
 
 class Differentiated:
@@ -170,10 +176,12 @@ class Differentiated:
 
     def __init__(self, row: Row, dtype: str = "float64") -> None:
         self.row = row
-        outputs = compile_forward(row, dtype).outputs
-        inputs = {f"x{i}": operand.spec(dtype) for i, operand in enumerate(row.inputs)}
+        inputs = input_specs(row, dtype)
+        outputs = build_graph(partial(outputs_by_name, row), inputs).outputs
         cotangents = {
-            f"c{name[1:]}": spec for name, spec in outputs.items() if spec.dtype.is_floating
+            f"c{name[1:]}": value.spec
+            for name, value in outputs.items()
+            if value.spec.dtype.is_floating
         }
         directions = {f"v{i}": inputs[f"x{i}"] for i in row.floating}
         self.cotangents = tuple(cotangents)

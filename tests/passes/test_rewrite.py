@@ -42,6 +42,25 @@ def test_single_negation_is_left():
     assert_unchanged(remove_double_negation, graph_of(lambda x: {"y": -x}, x="float32[4]"))
 
 
+def test_without_a_replacement_the_graph_itself_is_returned():
+    graph = graph_of(lambda x: {"y": -x, "z": mg.exp(x)}, x="float32[4]")
+    assert remove_double_negation(graph) is graph
+    assert rewrite(graph, lambda emitter, graph, node: None) is graph
+
+
+def test_what_stands_in_for_a_result_alone_is_a_replacement():
+    """All nodes are kept: the outputs alone have changed places."""
+    before = graph_of(lambda x: {"y": mg.exp(x), "z": mg.tanh(x)}, x="float32[4]")
+
+    def rule(emitter, graph, node):
+        if isinstance(node.op, Tanh):
+            emitter.stand_in(graph.outputs["y"], emitter.resolve(graph.inputs[0]))
+
+    after = rewrite(before, rule)
+    assert after.nodes == before.nodes
+    assert after.outputs == {"y": before.inputs[0], "z": before.outputs["z"]}
+
+
 def double(graph):
     """tanh(x) becomes tanh(x) + 0 * exp(x): two nodes for one, in place of its name."""
 

@@ -53,22 +53,31 @@ def batches(network: str, seed: int) -> list[dict[str, np.ndarray]]:
     return found
 
 
-def losses(network: str, backend: str, dtype: str, seed: int) -> np.ndarray:
+@functools.cache
+def compiled(network: str, backend: str, dtype: str) -> mg.Executable:
+    """A training step that many runs share."""
     model, image, label, _ = NETWORKS[network]
 
     def loss(image, label):
         return {"loss": mg.softmax_cross_entropy(model(image), label)}
 
     specs = {"image": (image, dtype), "label": (label, "int32")}
-    optimizer = mg.SGD(0.05)
-    step = mg.compile(loss, specs, optimizer=optimizer, backend=backend, threads=2, seed=seed)
-    if dtype == "float64":  # from weights that float32 holds
-        start = mg.compile(
-            loss, {**specs, "image": (image, "float32")}, optimizer=optimizer, backend="numpy",
-            seed=seed,
-        )  # fmt: skip
-        for name in start.state:
-            step.state[name] = start.state[name]
+    return mg.compile(loss, specs, optimizer=mg.SGD(0.05), backend=backend, threads=2, seed=0)
+
+
+@functools.cache
+def initial(network: str) -> dict[str, np.ndarray]:
+    """The first state, in float32, which all runs can hold."""
+    state = compiled(network, "numpy", "float32").state
+    return {name: state[name] for name in state}
+
+
+def losses(network: str, backend: str, dtype: str, seed: int) -> np.ndarray:
+    """Of a run from the initial weights in an order of the seed's: as if drawn anew."""
+    first = initial(network)
+    step, rng = compiled(network, backend, dtype), np.random.default_rng(seed)
+    for name, array in first.items():
+        step.state[name] = rng.permuted(array.ravel()).reshape(array.shape)
     return np.array([step(**batch)["loss"] for batch in batches(network, seed)])
 
 
