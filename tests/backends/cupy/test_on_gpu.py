@@ -16,6 +16,7 @@ from test_ops import assert_close, rows
 import minigraph as mg
 from minigraph.backend import Backend, Refused, load_backend
 from minigraph.backends.cupy import CupyBackend
+from minigraph.models.resnet import resnet
 from minigraph.models.unet import unet
 
 pytestmark = pytest.mark.gpu
@@ -124,6 +125,36 @@ def test_training_drifts_at_most_three_times_as_far_as_on_numpy(network: str) ->
 def test_training_gives_the_same_bits_again(network: str) -> None:
     first, second = (losses(network, gpu(), "float32", 0) for _ in range(2))
     np.testing.assert_array_equal(first, second)
+
+
+def test_plans_of_cudnn_that_were_kept_give_the_same_bits(tmp_path, monkeypatch) -> None:
+    """As another process has them: restored from their bytes, not built."""
+    monkeypatch.setenv("MINIGRAPH_CACHE", str(tmp_path))
+    if load_backend("cupy").cudnn is None:  # type: ignore[attr-defined]
+        pytest.skip("no cuDNN")
+    first, second = (losses("unet", load_backend("cupy"), "float32", 0) for _ in range(2))
+    assert list(tmp_path.glob("tuning/*/*.plan"))
+    np.testing.assert_array_equal(first, second)
+
+
+def test_training_of_a_residual_network_in_16_bit() -> None:
+    """With every kind of fused convolution that networks have."""
+    image = np.random.default_rng(0).standard_normal((8, 3, 32, 32), np.float32)
+    label = np.arange(8, dtype=np.int32) % 4
+
+    def model(image, label):
+        logits = resnet(image, 4, layers=50, stem="small")
+        return {"loss": mg.softmax_cross_entropy(logits, label)}
+
+    specs = {"image": "float32[8,3,32,32]", "label": "int32[8]"}
+    starts = []
+    for precision in ("float32", "bfloat16"):
+        optimizer = mg.Momentum(1e-3, 0.9)
+        step = mg.compile(model, specs, optimizer=optimizer, backend=gpu(), precision=precision)
+        taken = [float(step(image=image, label=label)["loss"]) for _ in range(20)]
+        assert np.isfinite(taken).all() and taken[-1] < 0.5 * taken[0]
+        starts.append(taken[0])
+    assert abs(starts[0] - starts[1]) < 0.5
 
 
 def test_device_runs_out_of_memory_with_an_error_that_says_how_much_there_is() -> None:
