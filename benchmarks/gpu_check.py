@@ -11,7 +11,8 @@ processes that are replaced when a test crashes, hangs or loses the device (``gp
 are on the device; contenders that are not installed, fail or do not answer are left out, and the
 record says why. Times are of the clock on the wall, from the call until the device is done: of a
 step where a contender waits for each (minigraph does), else of all steps of a turn, queued, by
-their number. The first comparison of a network takes longest: cuDNN's fused plans are compiled, once.
+their number. The first comparison of a network takes longest: cuDNN's fused plans are compiled and
+kept then, so that one which is "not built" in time may be so when it is asked for again.
 
 The record is written after each part and each comparison. What no longer fits into --minutes is
 left out, and the record says that too. Exits with 1 without a GPU, or where a test fails.

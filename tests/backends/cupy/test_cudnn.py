@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import threading
+from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -31,7 +34,7 @@ from minigraph.backends.cupy.kernels.method import Problem
 from minigraph.backends.cupy.options import Options
 from minigraph.ir.spec import DType, TensorSpec
 from minigraph.ops.conv import Conv2d, Conv2dGradWeight, ConvTranspose2d
-from minigraph.ops.elementwise import Add, Relu, Tanh
+from minigraph.ops.elementwise import Add, Relu, ReluGrad, Tanh
 from minigraph.ops.fused import Body, Fused, Instruction
 
 X, W = TensorSpec((2, 8, 10, 12), DType.FLOAT32), TensorSpec((6, 8, 3, 3), DType.FLOAT32)
@@ -298,9 +301,9 @@ def test_options_are_checked() -> None:
 # ---- cuDNN itself, for a GPU that is not there
 
 
-@pytest.mark.slow
-def test_plans_for_an_h200() -> None:
-    """Of each direction, dtype and precision there are some; of a float64 convolution none."""
+@pytest.fixture(scope="module")
+def makers() -> Callable[[str], Maker]:
+    """By the precision of float32. Nothing runs: cuDNN is told the properties of a device."""
     libraries = load_libraries()
     if isinstance(libraries, Refused):
         pytest.skip(libraries.reason)
@@ -309,23 +312,85 @@ def test_plans_for_an_h200() -> None:
         properties = libraries.cudnn.create_device_properties(text)
     except RuntimeError as error:  # newer ones than 9.19 want a driver's library
         pytest.skip(f"{libraries.version} makes no plans here: {error}")
-    transposed = ConvTranspose2d((2, 2), ((1, 1), (1, 1)), (1, 1), 1, (1, 1))
+    return lambda precision: Maker(libraries, Options(precision), properties=properties)
+
+
+TRANSPOSED = ConvTranspose2d((2, 2), ((1, 1), (1, 1)), (1, 1), 1, (1, 1))
+DTYPES = (DType.FLOAT32, DType.FLOAT16, DType.BFLOAT16)
+
+
+@pytest.mark.slow
+def test_plans_for_an_h200(makers) -> None:
+    """Of each direction, dtype and precision there are some."""
     cases = [
         (SAME, X, W), (Conv2d((2, 2), ((1, 1), (1, 1)), (2, 2)), X, W),
-        (transposed, Y, W), (Conv2dGradWeight((3, 3), (1, 1), ((1, 1), (1, 1))), X, Y),
+        (TRANSPOSED, Y, W), (Conv2dGradWeight((3, 3), (1, 1), ((1, 1), (1, 1))), X, Y),
         (chain(3, (SAME, (0, 1)), (Add(), (3, 2)), (Relu(), (4,))), X, W, BIAS),
     ]  # fmt: skip
     counts = {}
-    for dtype in (DType.FLOAT32, DType.FLOAT16, DType.BFLOAT16):
+    for dtype in DTYPES:
         for precision in ("tf32", "strict"):
-            maker = Maker(libraries, Options(precision), properties=properties)
             for op, *inputs in cases:
-                found = signature_of(op, [TensorSpec(spec.shape, dtype) for spec in inputs])
-                assert found is not None
-                graph = maker.graph(found)
-                plans = [] if graph is None else list(graph.plans())
+                plans = listed(makers(precision), op, inputs, dtype)
                 assert plans, (op, dtype, precision)
                 assert all(size <= 256 << 20 for _, _, size in plans)
                 counts[dtype, precision] = counts.get((dtype, precision), 0) + len(plans)
     assert counts[DType.FLOAT32, "strict"] < counts[DType.FLOAT32, "tf32"]
     print({f"{dtype} {precision}": count for (dtype, precision), count in counts.items()})
+
+
+def listed(maker: Maker, op: object, inputs: list[TensorSpec], dtype: DType, most: int = 99):
+    """The first plans of an op on inputs of a dtype, each built."""
+    found = signature_of(op, [TensorSpec(spec.shape, dtype) for spec in inputs])
+    assert found is not None
+    graph = maker.graph(found)
+    return [] if graph is None else list(islice(graph.plans(), most))
+
+
+WIDE = TensorSpec((2, 64, 14, 14), DType.FLOAT32)
+POINTS = TensorSpec((64, 64, 1, 1), DType.FLOAT32)
+CHANNEL = TensorSpec((64, 1, 1), DType.FLOAT32)
+FORWARD = Conv2d((1, 1), ((0, 0), (0, 0)))
+BACKWARD = ConvTranspose2d((1, 1), ((0, 0), (0, 0)))
+FUSED = {  # what the networks here become; each is x, w, then what follows reads
+    "bias, residual, relu": (
+        chain(4, (FORWARD, (0, 1)), (Add(), (4, 2)), (Add(), (5, 3)), (Relu(), (6,))),
+        (WIDE, POINTS, CHANNEL, WIDE),
+    ),
+    "transposed, bias": (chain(3, (BACKWARD, (0, 1)), (Add(), (3, 2))), (WIDE, POINTS, CHANNEL)),
+    "gradient, mask": (
+        chain(3, (BACKWARD, (0, 1)), (ReluGrad(), (2, 3))), (WIDE, POINTS, WIDE),
+    ),
+    "gradient, residual, mask": (
+        chain(4, (BACKWARD, (0, 1)), (Add(), (2, 4)), (ReluGrad(), (3, 5))),
+        (WIDE, POINTS, WIDE, WIDE),
+    ),
+    "gradient of a transposed one, mask": (
+        chain(3, (FORWARD, (0, 1)), (ReluGrad(), (2, 3))), (WIDE, POINTS, WIDE),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FUSED)
+def test_plans_whose_kernels_are_compiled_for_a_graph(makers, name) -> None:
+    """They compile without a device, but not without the driver's library."""
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError as error:
+        pytest.skip(f"no driver: {error}")
+    op, inputs = FUSED[name]
+    for dtype in DTYPES:
+        assert listed(makers("tf32"), op, list(inputs), dtype, most=1), dtype
+
+
+@pytest.mark.slow
+def test_a_plan_comes_back_from_its_bytes(makers) -> None:
+    maker = makers("tf32")
+    if not maker.libraries.frontend.startswith("1.28"):
+        pytest.skip("earlier frontends do that with a device alone")
+    graph = maker.graph(signature())
+    number, _, workspace = next(graph.plans())
+    restored = maker.restored(graph.serialized(number))
+    assert restored is not None and restored.workspace == workspace
+    assert maker.restored(b"") is None and maker.restored(bytes(500)) is None
