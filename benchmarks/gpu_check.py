@@ -5,11 +5,17 @@
     python -m benchmarks.gpu_check --part training    # 50 steps against float64
     python -m benchmarks.gpu_check --part speed --network unet64 --mode training
 
-``ops`` and ``training`` run the tests that are marked ``gpu`` (pip install "minigraph[test]").
+``ops`` and ``training`` run the tests that are marked ``gpu`` (pip install "minigraph[test]"), in
+processes that are replaced when a test crashes, hangs or loses the device (``gpu_tests``).
 ``speed`` lets minigraph, torch and JAX take turns, each in a process of its own, on batches that
-are on the device; contenders that are not installed or fail are left out, and the record says why.
-What no longer fits into --minutes is left out too. Exits with 1 without a GPU, or where a test
-fails.
+are on the device; contenders that are not installed, fail or do not answer are left out, and the
+record says why. Times are of the clock on the wall, from the call until the device is done: of a
+step where a contender waits for each (minigraph does), else of all steps of a turn, queued, by
+their number. The first comparison of a network takes longest: cuDNN's fused plans are compiled and
+kept then, so that one which is "not built" in time may be so when it is asked for again.
+
+The record is written after each part and each comparison. What no longer fits into --minutes is
+left out, and the record says that too. Exits with 1 without a GPU, or where a test fails.
 """
 
 from __future__ import annotations
@@ -20,26 +26,28 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 from benchmarks.cases import MODES
 from benchmarks.gpu_cases import GPU_CASES, PRECISIONS
+from benchmarks.gpu_tests import run_tests
 from benchmarks.report import record, surroundings, table
 from benchmarks.serve import serve
 from benchmarks.turns import Contender, take_turns
-from minigraph.backend import Refused, describe_backend, find_backend
+from minigraph.backend import Refused, find_backend
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 TESTS = ROOT / "tests" / "backends" / "cupy" / "test_on_gpu.py"
 PARTS = ("ops", "training", "speed")
 SELECTED = {"ops": "not training", "training": "training"}  # names of tests
+LONGEST_TEST = {"ops": 60, "training": 240}  # seconds: training runs on NumPy as well
+SHARE = {"ops": 0.45, "training": 0.5}  # of the time that is left when a part of tests begins
+LEAST_SECONDS = 45  # for a comparison
 
 CONTENDERS = {
     "minigraph": ("minigraph_gpu_steps", "device"),
@@ -53,60 +61,55 @@ CONTENDERS = {
 """Module in ``benchmarks.contenders`` and variant."""
 
 
-def run_tests(part: str, seconds: float) -> dict[str, Any]:
-    """The tests of a part: how many passed, failed and were skipped, and which failed."""
-    with tempfile.TemporaryDirectory() as folder:
-        report = Path(folder, "report.xml")
-        command = [sys.executable, "-m", "pytest", str(TESTS), "-q", "-m", "gpu",
-                   "-k", SELECTED[part], f"--junitxml={report}", "-n", _workers()]  # fmt: skip
-        try:
-            done = subprocess.run(
-                command, cwd=ROOT, timeout=seconds, capture_output=True, text=True
-            )
-        except subprocess.TimeoutExpired:
-            return {"error": f"not done in {seconds:.0f} s"}
-        if not report.is_file():
-            return {"error": f"{done.stdout}\n{done.stderr}".strip()[-2000:]}
-        return counts(report.read_text())
-
-
-def counts(report: str) -> dict[str, Any]:
-    """Of a report in JUnit's XML."""
-    result: dict[str, Any] = {"passed": 0, "skipped": 0, "failed": {}}
-    for case in ElementTree.fromstring(report).iter("testcase"):
-        problem = next((part for part in case if part.tag in ("failure", "error")), None)
-        if problem is not None:
-            result["failed"][case.get("name")] = (problem.get("message") or "")[:300]
-        elif any(part.tag == "skipped" for part in case):
-            result["skipped"] += 1
-        else:
-            result["passed"] += 1
-    return result
+def run_part(part: str, seconds: float) -> dict[str, Any]:
+    """The tests of a part."""
+    workers = min(os.cpu_count() or 1, 12)
+    return run_tests(
+        TESTS, SELECTED[part], seconds=seconds, workers=workers, test_seconds=LONGEST_TEST[part]
+    )
 
 
 def is_good(found: dict[str, Any]) -> bool:
-    return "error" not in found and not found["failed"] and found["passed"] > 0
+    """Whether all tests of a part were reached, and none failed."""
+    if "error" in found or found["failed"] or found["not_reached"]:
+        return False
+    return found["passed"] > 0
 
 
-def run_speed(options: argparse.Namespace, end: float) -> list[dict[str, Any]]:
-    """The comparisons that fit into the time there is."""
-    found = []
-    for mode, precision, network in product(options.mode, options.precision, options.network):
+def run_speed(
+    options: argparse.Namespace, end: float, found: list[dict[str, Any]]
+) -> Iterator[None]:
+    """Add the comparisons that fit into the time there is to ``found``; a step after each."""
+    for mode, network, precision in product(options.mode, options.network, options.precision):
         which = {"network": network, "mode": mode, "precision": precision}
-        if time.monotonic() > end:
+        if time.monotonic() > end - LEAST_SECONDS:
             found.append({**which, "left_out": "no time left: ask for it alone, or more --minutes"})
             continue
         case = GPU_CASES[network]
-        comparison = take_turns(
-            [_contender(name, **which) for name in options.contender],
-            turns=options.turns, steps=case.steps, threads=os.cpu_count() or 1,
-            patience=options.patience,
-        )  # fmt: skip
+        try:
+            comparison = take_turns(
+                [_contender(name, **which) for name in options.contender],
+                turns=options.turns, steps=case.steps, threads=os.cpu_count() or 1,
+                patience=options.patience, end=end, device_bytes=device_bytes,
+            )  # fmt: skip
+        except ValueError as error:
+            found.append({**which, "left_out": str(error)})
+            continue
         size = "x".join(map(str, case.images))
         text = table(comparison, f"{case.title}, {size}, {mode}, {precision}")
         print(text, end="\n\n", flush=True)
         found.append({**which, **record(comparison), "table": text})
-    return found
+        yield
+
+
+def device_bytes() -> int | None:
+    """What all processes take of the first GPU's memory now; None where nobody says."""
+    command = ["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+        return int(done.stdout.split()[0]) << 20
+    except (OSError, subprocess.SubprocessError, ValueError, IndexError):
+        return None
 
 
 def _contender(name: str, network: str, mode: str, precision: str) -> Contender:
@@ -137,13 +140,13 @@ def markdown(result: dict[str, Any]) -> str:
     for part in ("ops", "training"):
         if part in result:
             found = result[part]
-            lines += ["", f"## {part}: {'passed' if is_good(found) else 'FAILED'}", ""]
+            lines += ["", f"## {part}: {_verdict(found)}", ""]
             if "error" in found:
-                lines += ["```", found["error"], "```"]
-                continue
+                lines += ["```", found["error"], "```", ""]
             failed = found["failed"]
             lines.append(
-                f"{found['passed']} passed, {len(failed)} failed, {found['skipped']} skipped"
+                f"{found['passed']} passed, {len(failed)} failed, {found['skipped']} skipped, "
+                f"{found['not_reached']} not reached"
             )
             lines += [f"- {name}: {' '.join(why.split())}" for name, why in failed.items()]
     for found in result.get("speed", ()):
@@ -151,6 +154,12 @@ def markdown(result: dict[str, Any]) -> str:
         shown = ["```", found["table"], "```"] if "table" in found else [found["left_out"]]
         lines += ["", f"## {title}", "", *shown]
     return "\n".join(lines) + "\n"
+
+
+def _verdict(found: dict[str, Any]) -> str:
+    if "error" in found or found["failed"]:
+        return "FAILED"
+    return "passed" if is_good(found) else "not done"
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -167,12 +176,16 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--turns", type=int, default=11)
     parser.add_argument("--minutes", type=float, default=9.5, help="of the whole check")
     parser.add_argument(
-        "--patience", type=float, default=60, metavar="SECONDS", help="for a contender to be built"
+        "--patience",
+        type=float,
+        default=120,
+        metavar="SECONDS",
+        help="for a contender to be built, and for a turn",
     )
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the record")
     parser.add_argument("--serve", choices=CONTENDERS, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
-    options.part = options.part or list(PARTS)
+    options.part = [part for part in PARTS if part in (options.part or PARTS)]
     options.network = options.network or list(GPU_CASES)
     options.mode = options.mode or list(MODES)
     options.precision = options.precision or list(PRECISIONS)
@@ -190,16 +203,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"No GPU that minigraph can use: {backend.reason}", file=sys.stderr)
         return 1
     end = time.monotonic() + 60 * options.minutes
-    result: dict[str, Any] = {**surroundings(), "gpu": describe_backend("cupy")}
-    for part in (part for part in PARTS if part in options.part):
+    result: dict[str, Any] = {**surroundings(), "gpu": _described()}
+    _keep(options.results, result)
+    for part in options.part:
         print(f"{part} ...", flush=True)
-        if part == "speed":
-            result[part] = run_speed(options, end)
-        else:
-            result[part] = run_tests(part, max(end - time.monotonic(), 1))
+        left = end - time.monotonic()
+        if part in SHARE:
+            is_last = part == options.part[-1]
+            result[part] = run_part(part, max(left * (1 if is_last else SHARE[part]), 1))
+            _keep(options.results, result)
+            continue
+        result[part] = []
+        for _ in run_speed(options, end, result[part]):
+            _keep(options.results, result)
         _keep(options.results, result)
     print(markdown(result))
-    return 0 if all(is_good(result[p]) for p in ("ops", "training") if p in result) else 1
+    return 0 if all(is_good(result[part]) for part in SHARE if part in result) else 1
+
+
+def _described() -> list[str]:
+    """The GPU and its libraries, said by another process: one that hangs or crashes is nothing."""
+    code = "from minigraph.backend import describe_backend as d; print(*d('cupy'), sep='\\n')"
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60
+        )
+    except subprocess.TimeoutExpired:
+        return ["minigraph doctor is not done in 60 s"]
+    return [" ".join(line.split()) for line in (done.stdout or done.stderr).splitlines()]
 
 
 def _keep(folder: Path, result: dict[str, Any]) -> None:
@@ -208,10 +239,6 @@ def _keep(folder: Path, result: dict[str, Any]) -> None:
     stem = f"gpu-{result['date'][:19].replace(':', '')}"
     (folder / f"{stem}.json").write_text(json.dumps(result, indent=1) + "\n")
     (folder / f"{stem}.md").write_text(markdown(result))
-
-
-def _workers() -> str:
-    return str(min(os.cpu_count() or 1, 8))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,8 @@ from typing import Any
 from benchmarks.turns import Comparison
 
 _PACKAGES = ("minigraph", "numpy", "llvmlite", "torch", "jax", "onnxruntime", "openvino",
-             "cupy-cuda12x", "cupy-cuda13x")  # fmt: skip
+             "cupy-cuda12x", "cupy-cuda13x", "nvidia-cudnn-frontend", "nvidia-cudnn-cu12",
+             "nvidia-cudnn-cu13")  # fmt: skip
 
 
 def spread(values: Sequence[float]) -> tuple[float, float, float]:
@@ -34,7 +35,7 @@ def fastest_rival(comparison: Comparison) -> str:
 
 def table(comparison: Comparison, title: str) -> str:
     """A line for each contender. ``speed`` is the reference's time over its own in the same turn:
-    above 1 it is faster than the fastest rival."""
+    above 1 it is faster than the fastest rival. Memory is the device's where that is known."""
     lines = [title]
     if comparison.records:
         lines += _rows(comparison)
@@ -44,15 +45,18 @@ def table(comparison: Comparison, title: str) -> str:
 
 def _rows(comparison: Comparison) -> list[str]:
     reference = fastest_rival(comparison)
+    on_device = any(record.device_bytes is not None for record in comparison.records.values())
+    memory = "GPU MB" if on_device else "peak MB"
     lines = [
         f"(speed 1 is {reference})",
-        f"{'':24} {'ms':>8} {'10-90%':>17}   {'speed':>6} {'10-90%':>13}   {'peak MB':>8}",
+        f"{'':24} {'ms':>8} {'10-90%':>17}   {'speed':>6} {'10-90%':>13}   {memory:>8}",
     ]
     for name, record in comparison.records.items():
         low, middle, high = (1e3 * seconds for seconds in spread(record.seconds))
         pairs = zip(comparison.records[reference].seconds, record.seconds, strict=True)
         slow, speed, quick = spread([other / own for other, own in pairs])
-        peak = "?" if record.peak_bytes is None else f"{record.peak_bytes / 1e6:.0f}"
+        taken = record.device_bytes if on_device else record.peak_bytes
+        peak = "?" if taken is None else f"{taken / 1e6:.0f}"
         lines.append(
             f"{name:24} {middle:8.2f} {low:8.2f}-{high:8.2f}   "
             f"{speed:6.2f} {slow:6.2f}-{quick:6.2f}   {peak:>8}"

@@ -5,6 +5,9 @@ drifts: so every contender runs in its own process, is *stopped* while another i
 turns go A B C A B C ... Report medians with the 10-90% range, and ratios turn by turn. Run a
 contender against itself first: the spread of that ratio is the smallest difference that may be
 claimed.
+
+Where time is limited, a contender that does not answer in time is left out, and so is what it has
+started: the others go on.
 """
 
 from __future__ import annotations
@@ -16,12 +19,16 @@ import signal
 import statistics
 import subprocess
 import threading
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 # The last is what XLA takes for the number of processors.
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NPROC")
+
+_BUILDING = 0.8  # of the time there is
+_LEAST_PATIENCE = 10.0  # seconds to end a turn that was begun in time
 
 
 @dataclass(frozen=True)
@@ -42,6 +49,8 @@ class Record:
     """The median seconds of a step, turn by turn."""
     peak_bytes: int | None = None
     """The process's peak resident memory above its imports; None where that is not known."""
+    device_bytes: int | None = None
+    """What it takes of a device's memory when it is built and warm."""
 
 
 @dataclass
@@ -63,15 +72,21 @@ def take_turns(
     steps: int,
     threads: int,
     patience: float | None = None,
+    end: float | None = None,
+    device_bytes: Callable[[], int | None] = lambda: None,
 ) -> Comparison:
     """Time all contenders; those that fail are left out, with the reason.
 
-    So are those that take longer than ``patience`` (seconds) to be built.
+    So are those that take longer than ``patience`` (seconds) to be built, or for a turn. At ``end``
+    (of ``time.monotonic``) no further turn begins, and all but a fifth of the time until then is
+    there for building. ``device_bytes`` says what all processes take of a device now.
 
     Raises ValueError where they do not have the same number of parameters.
     """
     result = Comparison()
     processes: dict[str, _Process] = {}
+    now = time.monotonic()
+    built = None if end is None else now + _BUILDING * (end - now)
 
     def leave_out(name: str, reason: ContenderError) -> None:
         result.left_out[name] = str(reason)
@@ -79,23 +94,37 @@ def take_turns(
         processes.pop(name).kill()
 
     try:
+        before = device_bytes()
         for contender in contenders:
-            processes[contender.name] = _Process(contender, threads)
+            if built is not None and time.monotonic() > built:
+                result.left_out[contender.name] = "no time left"
+                continue
+            processes[contender.name] = _Process(contender, threads, patience)
             try:
-                result.records[contender.name] = Record(processes[contender.name].start(patience))
+                record = Record(processes[contender.name].start(built))
             except ContenderError as error:
                 leave_out(contender.name, error)
+                continue
+            after = device_bytes()
+            if before is not None and after is not None:
+                record.device_bytes = after - before
+            before, result.records[contender.name] = after, record
         _check_sizes(result.records)
         for turn in range(turns):
+            if turn > 0 and end is not None and time.monotonic() > end:
+                break
             for name, process in list(processes.items()):
                 try:
                     # The first step of a turn finds cold caches: it is made and not counted.
-                    seconds = process.turn(steps + 1)[1:]
+                    seconds = process.turn(steps + 1, end)[1:]
                     result.records[name].seconds.append(statistics.median(seconds))
-                    if turn == turns - 1:
-                        result.records[name].peak_bytes = process.end()
                 except ContenderError as error:
                     leave_out(name, error)
+        for name, process in list(processes.items()):
+            try:
+                result.records[name].peak_bytes = process.end()
+            except ContenderError as error:
+                leave_out(name, error)
     finally:
         for process in processes.values():
             process.kill()
@@ -109,63 +138,73 @@ def _check_sizes(records: Mapping[str, Record]) -> None:
 
 
 class _Process:
-    """A contender's process: running only while it has its turn."""
+    """A contender's process: running only while it has its turn. It leads a group of its own, so
+    that what it starts ends with it."""
 
-    def __init__(self, contender: Contender, threads: int) -> None:
+    def __init__(self, contender: Contender, threads: int, patience: float | None) -> None:
         environment = os.environ | dict.fromkeys(_THREAD_VARIABLES, str(threads))
         self.name = contender.name
-        self._is_late = False
+        self._patience = patience
+        self._late = ""  # what it did not do in time
         self.process = subprocess.Popen(
             contender.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            env=environment,
+            env=environment, start_new_session=True,
         )  # fmt: skip
 
-    def start(self, patience: float | None) -> int:
+    def start(self, end: float | None) -> int:
         """Wait until it is built and warm; its number of parameters."""
-        timer = threading.Timer(threading.TIMEOUT_MAX if patience is None else patience, self._end)
-        timer.daemon = True
-        timer.start()
-        try:
-            parameters = self._answer("ready")
-        except ContenderError:
-            if self._is_late:
-                raise ContenderError(f"not built in {patience:g} s") from None
-            raise
-        finally:
-            timer.cancel()
+        parameters = self._answer("ready", "not built", end)
         self.process.send_signal(signal.SIGSTOP)
         return parameters
 
-    def _end(self) -> None:
-        self._is_late = True
-        self.process.kill()
-
-    def turn(self, steps: int) -> list[float]:
+    def turn(self, steps: int, end: float | None) -> list[float]:
         """Seconds of each of some steps."""
-        seconds = self._ask(f"{steps}", "seconds")
+        seconds = self._ask(f"{steps}", "seconds", end)
         self.process.send_signal(signal.SIGSTOP)
         return seconds
 
     def end(self) -> int | None:
         """Its peak memory, after which it is done."""
-        return self._ask("end", "peak")
+        return self._ask("end", "peak", None)
 
     def kill(self) -> None:
-        self.process.send_signal(signal.SIGCONT)
-        self.process.kill()
+        self._kill_group()
         self.process.communicate()
 
-    def _ask(self, question: str, word: str) -> Any:
+    def _kill_group(self) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # it has ended
+            os.killpg(self.process.pid, signal.SIGKILL)
+
+    def _ask(self, question: str, word: str, end: float | None) -> Any:
         assert self.process.stdin is not None
         self.process.send_signal(signal.SIGCONT)
         # One that has ended takes no question; its status is then the answer.
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.write(f"{question}\n")
             self.process.stdin.flush()
-        return self._answer(word)
+        return self._answer(word, "a turn was not done", end)
 
-    def _answer(self, word: str) -> Any:
+    def _answer(self, word: str, late: str, end: float | None) -> Any:
         """What follows ``word``; other lines are a framework's own."""
+        left = threading.TIMEOUT_MAX if end is None else end - time.monotonic()
+        limit = min(self._patience or threading.TIMEOUT_MAX, max(left, _LEAST_PATIENCE))
+        timer = threading.Timer(limit, self._give_up, [f"{late} in {limit:.0f} s"])
+        timer.daemon = True
+        timer.start()
+        try:
+            return self._read(word)
+        except ContenderError:
+            if self._late:
+                raise ContenderError(self._late) from None
+            raise
+        finally:
+            timer.cancel()
+
+    def _give_up(self, late: str) -> None:
+        self._late = late
+        self._kill_group()
+
+    def _read(self, word: str) -> Any:
         assert self.process.stdout is not None
         for line in self.process.stdout:
             said, _, rest = line.partition(" ")

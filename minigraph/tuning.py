@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import statistics
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -90,19 +89,20 @@ class _Bench:
         return f"{self.op} on {operands}"
 
     def seconds(self, algorithms: Sequence[Algorithm]) -> dict[str, float]:
-        """Medians over turns in which each algorithm runs once."""
+        """Medians over turns in which each algorithm runs once.
+
+        Steps alone count: bringing operands to a GPU would take longer than many an op.
+        """
         calls = {algorithm.name: self._call(algorithm) for algorithm in algorithms}
         times: dict[str, list[float]] = {name: [] for name in calls}
         for call in calls.values():
             call()
         for _ in range(_TURNS):
             for name, call in calls.items():
-                start = time.perf_counter()
-                call()
-                times[name].append(time.perf_counter() - start)
+                times[name].append(call())
         return {name: round(statistics.median(taken), 9) for name, taken in times.items()}
 
-    def _call(self, algorithm: Algorithm) -> Callable[[], None]:
+    def _call(self, algorithm: Algorithm) -> Callable[[], float]:
         graph = self._graph()
         layouts = assign_layouts(graph, self.backend)
         choices = {
@@ -119,7 +119,7 @@ class _Bench:
             store.write(name, _random(spec, rng))
         runner = self.backend.build(program, store)
         arrays = {name: _random(slot.spec, rng) for name, slot in program.inputs.items()}
-        return lambda: runner.run(arrays, {})
+        return lambda: sum(runner.timed_run(arrays, {}))
 
     def _only(self, node: Node) -> Algorithm:
         offers = self.backend.candidates(node.op, _specs(node))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from itertools import pairwise
 from typing import Any
 
@@ -102,6 +102,12 @@ class CudaDevice:
         )
 
     runs_libraries = True
+
+    @contextmanager
+    def current(self) -> Iterator[None]:
+        with self._device:
+            self._runtime.setDevice(self._device.id)  # gives a thread that has none a context
+            yield
 
     # ---- memory and code
 

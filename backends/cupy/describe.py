@@ -16,16 +16,25 @@ def describe() -> list[str]:
     except Exception as error:  # a broken installation too
         return [f"CuPy            cannot be imported ({error})"]
     runtime = cupy.cuda.runtime
-    wanted = runtime.runtimeGetVersion()
     libraries = load_libraries()
-    lines = [f"CuPy            {cupy.__version__}, for CUDA {cuda_version(wanted)}"]
+    lines = [f"CuPy            {cupy.__version__}, for CUDA {_wanted(runtime)}"]
     lines.append(f"driver          {_driver(runtime)}")
     lines.append(f"nvrtc           {_nvrtc(cupy)}")
     if isinstance(libraries, Refused):
         lines.append(f"cuDNN           missing, convolutions are slower: {libraries.reason}")
     else:
         lines.append(f"cuDNN           {libraries.library}, frontend {libraries.frontend}")
-    return lines + (_devices(cupy) if available() else [])
+    try:
+        return lines + (_devices(cupy) if available() else [])
+    except Exception as error:  # a device that another process has to itself, say
+        return [*lines, f"GPU             cannot be asked ({error})"]
+
+
+def _wanted(runtime: Any) -> str:
+    try:
+        return cuda_version(runtime.runtimeGetVersion())
+    except Exception as error:  # its library is missing
+        return f"unknown ({error})"
 
 
 def _driver(runtime: Any) -> str:

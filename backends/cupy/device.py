@@ -8,6 +8,7 @@ stream, in the order in which it was asked for.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -54,6 +55,9 @@ class Device(Protocol):
     @property
     def runs_libraries(self) -> bool:
         """Whether NVIDIA's libraries can queue work on ``stream``."""
+
+    def current(self) -> AbstractContextManager[None]:
+        """Within, it is the device of the calling thread, which is what libraries take."""
 
     def free_bytes(self) -> int:
         """How much memory could be allocated now."""

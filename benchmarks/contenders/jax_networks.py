@@ -32,6 +32,7 @@ class Layers:
         """Without parameters they are drawn; with a key for ``dropout`` it is a training step."""
         self.parameters: Arrays = []
         self.statistics: Arrays = []
+        self.dtype: type = jnp.float32  # of values; parameters and statistics are float32
         self._given = None if parameters is None else iter(parameters)
         self._given_statistics = iter(statistics or ())
         self._dropout = dropout
@@ -60,7 +61,8 @@ class Layers:
         return x @ self._weight(x.shape[-1], width) + self._vector(width, 0.0)
 
     def norm(self, x: jax.Array) -> jax.Array:
-        """Batch normalisation; in a training step by the batch's statistics."""
+        """Batch normalisation, in float32; in a training step by the batch's statistics."""
+        x = x.astype(jnp.float32)
         scale, shift = self._vector(x.shape[-1], 1.0), self._vector(x.shape[-1], 0.0)
         if self._given is None:
             mean, variance = np.zeros(x.shape[-1], np.float32), np.ones(x.shape[-1], np.float32)
@@ -72,7 +74,7 @@ class Layers:
             mean, variance = x.mean((0, 1, 2)), x.var((0, 1, 2))
             pairs = zip(running, (mean, variance), strict=True)
             self.statistics += [0.9 * old + 0.1 * lax.stop_gradient(new) for old, new in pairs]
-        return (x - mean) * (lax.rsqrt(variance + 1e-5) * scale) + shift
+        return ((x - mean) * (lax.rsqrt(variance + 1e-5) * scale) + shift).astype(self.dtype)
 
     def dropout(self, x: jax.Array) -> jax.Array:
         if self._dropout is None:
@@ -92,7 +94,7 @@ class Layers:
         if self._given is None:
             self.parameters.append(draw().astype(np.float32))
             return self.parameters[-1]
-        return next(self._given)
+        return next(self._given).astype(self.dtype)
 
 
 def max_pool(x: jax.Array) -> jax.Array:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -17,28 +19,40 @@ State = tuple[Arrays, Arrays, Arrays, jax.Array]
 
 
 def training(case: Case, variant: str, threads: int) -> Steps:
-    network, layers, images = _prepare(case)
+    return replace(training_steps(case), queue=None)
+
+
+def inference(case: Case, variant: str, threads: int) -> Steps:
+    network, layers, images = prepare(case)
+    values = jax.device_put((layers.parameters, layers.statistics))
+    predict = jax.jit(lambda values, images: network(Layers(*values), images))
+    return Steps(lambda: np.asarray(predict(values, images)), size(layers))
+
+
+def training_steps(
+    case: Case, wrap: Callable[[Network], Network] = lambda network: network
+) -> Steps:
+    """Steps of what ``wrap`` makes of the network; they can be queued."""
+    network, layers, images = prepare(case)
     labels = jnp.asarray(case.batch()[1].astype(np.int32))
     velocities = [jnp.zeros_like(value) for value in layers.parameters]
     state: State = (
         jax.device_put(layers.parameters), velocities,
         jax.device_put(layers.statistics), jax.random.key(0),
     )  # fmt: skip
-    update = jax.jit(partial(_update, network), donate_argnums=0)
+    update = jax.jit(partial(_update, wrap(network)), donate_argnums=0)
+
+    def queue() -> jax.Array:
+        nonlocal state
+        state, loss = update(state, images, labels)
+        return loss
 
     def step() -> float:
-        nonlocal state
-        state, loss = jax.block_until_ready(update(state, images, labels))
+        loss = queue()
+        jax.block_until_ready(state)
         return float(loss)
 
-    return Steps(step, _size(layers))
-
-
-def inference(case: Case, variant: str, threads: int) -> Steps:
-    network, layers, images = _prepare(case)
-    values = jax.device_put((layers.parameters, layers.statistics))
-    predict = jax.jit(lambda values, images: network(Layers(*values), images))
-    return Steps(lambda: np.asarray(predict(values, images)), _size(layers))
+    return Steps(step, size(layers), queue)
 
 
 def _update(
@@ -58,7 +72,7 @@ def _update(
     return (parameters, velocities, statistics, key), loss
 
 
-def _prepare(case: Case) -> tuple[Network, Layers, jax.Array]:
+def prepare(case: Case) -> tuple[Network, Layers, jax.Array]:
     """The network, its first parameters (drawn while shapes alone are computed), the images."""
     network = network_for(case)
     images = case.batch()[0].transpose(0, 2, 3, 1)
@@ -67,5 +81,5 @@ def _prepare(case: Case) -> tuple[Network, Layers, jax.Array]:
     return network, layers, jnp.asarray(images)
 
 
-def _size(layers: Layers) -> int:
+def size(layers: Layers) -> int:
     return sum(value.size for value in layers.parameters)

@@ -17,8 +17,10 @@ class Steps:
     """A contender that is built: ``step()`` runs once to the end.
 
     It returns the loss of a training step or the logits of inference. ``parameters`` counts the
-    numbers that training changes.
+    numbers that training changes. Where a framework can begin a step before the last one is done,
+    ``queue()`` begins one, and ``step()`` waits for all.
     """
 
     step: Callable[[], float | np.ndarray]
     parameters: int
+    queue: Callable[[], object] | None = None

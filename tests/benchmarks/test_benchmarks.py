@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from benchmarks import gpu_check, networks
+from benchmarks import gpu_check, gpu_tests, networks
+from benchmarks import serve as serve_module
+from benchmarks.contenders.steps import Steps
+from benchmarks.gpu_cases import PRECISIONS
 from benchmarks.report import fastest_rival, table
 from benchmarks.turns import Comparison, Contender, Record, take_turns
 from minigraph.backend import find_backend
@@ -98,6 +102,62 @@ def test_one_that_is_not_built_in_time_is_left_out():
     assert list(result.records) == ["a"]
 
 
+def test_one_that_hangs_in_its_turn_is_left_out():
+    hangs = "input(); import time; time.sleep(60)"
+    contenders = [
+        Contender("hangs", [sys.executable, "-c", f"print('ready 5', flush=True); {hangs}"]),
+        fake("a", "ready", "5"),
+    ]
+    result = take_turns(contenders, turns=2, steps=1, threads=1, patience=2)
+    assert result.left_out == {"hangs": "a turn was not done in 2 s"}
+    assert result.records == {"a": Record(5, [2.0, 2.0], 7)}
+
+
+def test_what_a_contender_started_ends_with_it(tmp_path):
+    code = (
+        "import subprocess, sys, time\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
+        f"open({str(tmp_path / 'pid')!r}, 'w').write(str(child.pid)); time.sleep(60)"
+    )
+    start = time.monotonic()
+    take_turns(
+        [Contender("x", [sys.executable, "-c", code])], turns=1, steps=1, threads=1, patience=3
+    )
+    assert time.monotonic() - start < 30  # its child holds the pipe open
+    pid = int((tmp_path / "pid").read_text())
+    state = Path(f"/proc/{pid}/stat")
+    assert not state.is_file() or state.read_text().rsplit(")", 1)[1].split()[0] == "Z"
+
+
+def test_at_the_end_nothing_more_begins():
+    contenders = [fake("a", "ready", "5"), fake("b", "ready", "5")]
+    late = time.monotonic() - 1
+    result = take_turns(contenders, turns=2, steps=1, threads=1, end=late)
+    assert result.left_out == {"a": "no time left", "b": "no time left"}
+    soon = time.monotonic() + 2
+    result = take_turns(contenders, turns=10**6, steps=1, threads=1, end=soon)
+    taken = [len(record.seconds) for record in result.records.values()]
+    assert len(taken) == 2 and taken[0] == taken[1] and 0 < taken[0] < 10**6
+
+
+def test_memory_of_a_device_is_the_difference_to_before():
+    used = iter([100, 350, 360])
+    contenders = [fake("a", "ready", "5"), fake("b", "ready", "5")]
+    result = take_turns(
+        contenders, turns=1, steps=1, threads=1, device_bytes=lambda: next(used)
+    )  # fmt: skip
+    assert [record.device_bytes for record in result.records.values()] == [250, 10]
+    assert "GPU MB" in table(result, "case")
+
+
+def test_queued_steps_share_the_time_until_the_last_is_done():
+    begun = []
+    steps = Steps(lambda: begun.append("step") or 0.0, 5, lambda: begun.append("queue"))
+    seconds = serve_module._times(steps, 4)
+    assert begun == ["step", "queue", "queue", "step"]
+    assert len(seconds) == 4 and len(set(seconds[1:])) == 1
+
+
 def test_the_gpu_check_says_so_where_there_is_no_gpu(tmp_path, capsys):
     if find_backend("cupy"):
         pytest.skip("there is a GPU")
@@ -106,13 +166,69 @@ def test_the_gpu_check_says_so_where_there_is_no_gpu(tmp_path, capsys):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_gpu_check_counts_what_failed():
-    found = gpu_check.counts(
-        '<testsuites><testsuite><testcase name="good"/>'
-        '<testcase name="bad"><failure message="off by one"/></testcase>'
-        '<testcase name="idle"><skipped/></testcase></testsuite></testsuites>'
+FAULTY = """
+import os, time
+import pytest
+
+@pytest.mark.parametrize("number", range(4))
+def test_good(number): pass
+
+def test_wrong(): assert 1 == 2
+def test_crash(): os.abort()
+def test_hang(): time.sleep(60)
+def test_idle(): pytest.skip("no such thing here")
+def test_other(): pass
+def test_last(): pass
+"""
+
+
+def test_a_fault_costs_one_test(tmp_path):
+    (tmp_path / "test_faulty.py").write_text(FAULTY)
+    found = gpu_tests.run_tests(
+        tmp_path / "test_faulty.py", "not other", seconds=60, workers=2, test_seconds=2
     )
-    assert found == {"passed": 1, "skipped": 1, "failed": {"bad": "off by one"}}
-    assert not gpu_check.is_good(found)
-    assert not gpu_check.is_good({"passed": 0, "skipped": 3, "failed": {}})
-    assert gpu_check.is_good({"passed": 1, "skipped": 0, "failed": {}})
+    why = {name.split("::")[1]: reason for name, reason in found.pop("failed").items()}
+    assert found == {"passed": 5, "skipped": 1, "not_reached": 0}
+    assert why == {
+        "test_wrong": "assert 1 == 2",
+        "test_crash": "its process crashed, or time was up",
+        "test_hang": "not done in 2 s",
+    }
+
+
+def test_tests_that_cannot_be_collected_say_why(tmp_path):
+    (tmp_path / "test_broken.py").write_text("import nothing_of_this_name")
+    found = gpu_tests.run_tests(tmp_path / "test_broken.py", "", seconds=60, workers=1)
+    assert "nothing_of_this_name" in found["error"] and not gpu_check.is_good(found)
+
+
+def test_the_gpu_check_is_good_where_all_tests_were_reached_and_none_failed():
+    good = {"passed": 1, "skipped": 1, "failed": {}, "not_reached": 0}
+    assert gpu_check.is_good(good)
+    for change in ({"passed": 0}, {"failed": {"a": "off"}}, {"not_reached": 1}, {"error": "x"}):
+        assert not gpu_check.is_good(good | change)
+
+
+def test_the_record_of_a_gpu_check_is_kept_whatever_happens(tmp_path, monkeypatch):
+    def hangs(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(gpu_check, "find_backend", lambda name: object())
+    monkeypatch.setattr(gpu_check, "_described", lambda: ["GPU 0  a fake"])
+    outcome = {"passed": 0, "skipped": 0, "failed": {"test_x": "off by\none"}, "not_reached": 3}
+    monkeypatch.setattr(gpu_check, "run_part", lambda part, seconds: outcome)
+    monkeypatch.setattr(gpu_check, "take_turns", hangs)
+    with pytest.raises(KeyboardInterrupt):
+        gpu_check.main(["--results", str(tmp_path), "--part", "ops", "--part", "speed"])
+    (path,) = tmp_path.glob("*.json")
+    assert json.loads(path.read_text())["ops"] == outcome
+    text = path.with_suffix(".md").read_text()
+    assert "0 passed, 1 failed, 0 skipped, 3 not reached\n- test_x: off by one" in text
+
+
+def test_a_gpu_check_without_time_says_what_it_left_out(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(gpu_check, "find_backend", lambda name: object())
+    monkeypatch.setattr(gpu_check, "_described", list)
+    options = ["--part", "speed", "--network", "lenet", "--mode", "training", "--minutes", "0"]
+    assert gpu_check.main(["--results", str(tmp_path), *options]) == 0
+    assert capsys.readouterr().out.count("no time left") == len(PRECISIONS)

@@ -20,23 +20,20 @@ class Maker:
 
     libraries: Libraries
     options: Options
-    handle: int | None = None
+    handle: Any = None  # a number, or from version 1.28 of the frontend an object
     properties: Any = None  # of ``cudnn.create_device_properties``
 
     def graph(self, signature: Signature) -> Graph | None:
         """The graph with its list of plans; None where cuDNN cannot run it at all.
 
-        Operands have the uids 0, 1, ... and the result the one after them.
+        Operands have the uids 1, 2, ... and the result the one after them.
         """
         cudnn = self.libraries.cudnn
-        where = {"device_property": self.properties} if self.handle is None else {
-            "handle": self.handle
-        }  # fmt: skip
         graph = cudnn.pygraph(
             io_data_type=getattr(cudnn.data_type, _TYPES[signature.dtype]),
             intermediate_data_type=cudnn.data_type.FLOAT,
             compute_data_type=cudnn.data_type.FLOAT,
-            **where,
+            **self._where,
         )
         try:
             _fill(graph, signature)
@@ -45,9 +42,25 @@ class Maker:
             graph.create_execution_plans([cudnn.heur_mode.A, cudnn.heur_mode.FALLBACK])
             graph.deselect_numeric_notes(self._refused_notes(signature.dtype))
             graph.deselect_workspace_greater_than(self.options.workspace_bytes)
-            return Graph(graph, self.libraries, self.handle, len(signature.operands))
-        except (cudnn.cudnnGraphNotSupportedError, RuntimeError):
+        except self.libraries.errors:
             return None
+        return Graph(graph, self.libraries, self.handle)
+
+    def restored(self, data: bytes) -> Restored | None:
+        """A plan from ``Graph.serialized``; None where this cuDNN does not take it."""
+        graph = self.libraries.cudnn.pygraph(**self._where)
+        try:
+            graph.deserialize(list(data))
+            workspace = int(graph.get_workspace_size())
+        except self.libraries.errors:
+            return None
+        return Restored(graph, self.handle, workspace)
+
+    @property
+    def _where(self) -> dict[str, Any]:
+        if self.handle is None:
+            return {"device_property": self.properties}
+        return {"handle": self.handle}
 
     def _refused_notes(self, dtype: DType) -> list[Any]:
         """What no plan may do. Sums are always in float32; the rest is as the user wants it."""
@@ -68,8 +81,7 @@ class Graph:
 
     graph: Any
     libraries: Libraries
-    handle: int | None
-    operands: int
+    handle: Any
 
     def plans(self) -> Iterator[tuple[int, str, int]]:
         """(number, name, workspace in bytes) of each plan that can be built and is not refused.
@@ -78,7 +90,7 @@ class Graph:
         """
         for number in range(self.graph.get_execution_plan_count()):
             if self.build(number):
-                yield number, self.name(number), self._workspace(number)
+                yield number, self.name(number), self.workspace(number)
 
     def numbered(self, name: str) -> int | None:
         """The plan of this name, built; None where there is none (any more)."""
@@ -90,9 +102,21 @@ class Graph:
     def build(self, number: int) -> bool:
         try:
             self.graph.build_plan_at_index(number)
-        except (self.libraries.cudnn.cudnnGraphNotSupportedError, RuntimeError):
+        except self.libraries.errors:
             return False
         return True
+
+    def workspace(self, number: int) -> int:
+        return int(self.graph.get_workspace_size_plan_at_index(number))
+
+    def serialized(self, number: int) -> bytes | None:
+        """A built plan for ``Maker.restored``, with the kernels that were compiled for it: those
+        take seconds. None where cuDNN cannot write it down."""
+        try:
+            self.graph.build_plan_at_index(number)  # built already: this chooses it
+            return bytes(self.graph.serialize())
+        except self.libraries.errors:
+            return None
 
     def name(self, number: int) -> str:
         return str(self.graph.get_plan_name_at_index(number))
@@ -101,14 +125,24 @@ class Graph:
         """Queue a plan on the handle's stream; ``addresses`` by uid."""
         self.graph.execute_plan_at_index(addresses, workspace, number, handle=self.handle)
 
-    def _workspace(self, number: int) -> int:
-        return int(self.graph.get_workspace_size_plan_at_index(number))
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """One plan without its graph."""
+
+    graph: Any
+    handle: Any
+    workspace: int  # bytes
+
+    def execute(self, addresses: Mapping[int, int], workspace: int) -> None:
+        """As a graph does."""
+        self.graph.execute(addresses, workspace, handle=self.handle)
 
 
 def _fill(graph: Any, signature: Signature) -> None:
     """Add the signature's nodes."""
     values = []
-    for uid, shape in enumerate(signature.operands):
+    for uid, shape in enumerate(signature.operands, 1):
         value = graph.tensor(name=f"x{uid}", dim=list(shape), stride=list(strides(shape)))
         value.set_uid(uid)
         values.append(value)
@@ -117,7 +151,7 @@ def _fill(graph: Any, signature: Signature) -> None:
     for name, operands in signature.following:
         values[-1].set_dim(result).set_stride(list(strides(signature.result)))
         values.append(_FOLLOWING[name](graph, *(values[number] for number in operands)))
-    values[-1].set_output(True).set_uid(len(signature.operands))
+    values[-1].set_output(True).set_uid(1 + len(signature.operands))
     values[-1].set_dim(result).set_stride(list(strides(signature.result)))
     values[-1].set_data_type(values[0].get_data_type())
 

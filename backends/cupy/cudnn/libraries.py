@@ -26,6 +26,11 @@ class Libraries:
     def version(self) -> str:
         return f"cuDNN {self.library}, frontend {self.frontend}"
 
+    @property
+    def errors(self) -> tuple[type[Exception], ...]:
+        """What the frontend raises where cuDNN cannot do what it is asked for."""
+        return (self.cudnn.cudnnGraphNotSupportedError, RuntimeError, ValueError)
+
 
 def load_libraries() -> Libraries | Refused:
     """cuDNN, or what to install. Never raises.

@@ -1,48 +1,37 @@
-"""Which plan of cuDNN runs a convolution: measured once, kept on disk.
-
-The file holds the fastest plan of each signature, for one device, one cuDNN and one set of options:
-its name (engine and settings), the workspace that it wants, and its time. Deleting it is safe.
-"""
+"""Which plan of cuDNN runs a convolution: measured once, kept on disk."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import statistics
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
 from functools import partial
 from math import prod
-from pathlib import Path
-from typing import Any
 
 from minigraph.backend import Refused
-from minigraph.backends.cupy.cudnn.graph import Graph, Maker
+from minigraph.backends.cupy.cudnn.graph import Graph, Maker, Restored
+from minigraph.backends.cupy.cudnn.kept import KeptPlans, Plan
 from minigraph.backends.cupy.cudnn.libraries import load_libraries
 from minigraph.backends.cupy.cudnn.signature import Signature
 from minigraph.backends.cupy.device import Device
 from minigraph.backends.cupy.options import Options
 from minigraph.cache_folder import cache_folder
-from minigraph.ir.errors import WriteError
-from minigraph.whole_file import write_whole
+
+Work = Callable[[], None]
+Execute = Callable[[dict[int, int], int], None]
+"""Of addresses by uid, and that of the workspace."""
+Built = tuple[int, str, int]
+"""A plan of a graph: its number, its name, its workspace in bytes."""
 
 _LOG = logging.getLogger("minigraph")
 _MEASURED = 8  # plans of a signature: cuDNN lists those first that it thinks fast
-_BUILDING_SECONDS = 1.0  # of a signature: plans whose kernels are compiled first take that each
+_BUILDING_SECONDS = 1.0  # of a signature: a plan whose kernels are compiled first takes more, alone
+_RUNS = 3  # of a plan in one recording
 _TURNS = 5
-_LARGEST_FILE = 16 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """One way of cuDNN to run a signature."""
-
-    name: str
-    workspace: int  # bytes
-    seconds: float
+_HOPELESS = 4.0  # times as long as the fastest: one run shows it
 
 
 class Cudnn:
@@ -55,47 +44,74 @@ class Cudnn:
         self._device_lock = device_lock
         settings = f"{self.version} {device.info} {maker.options}"
         digest = hashlib.sha256(settings.encode()).hexdigest()[:16]
-        self._file = cache_folder("tuning") / f"cudnn-{digest}.json"
+        self._kept = KeptPlans(cache_folder("tuning") / f"cudnn-{digest}")
         self._plans: dict[Signature, Plan | None] = {}
         self._runnable: dict[Signature, Callable[[list[int], int], None]] = {}
-        self._stored = _read(self._file)
 
     def plan(self, signature: Signature) -> Plan | None:
         """The fastest plan; None where cuDNN has none within the options."""
         if signature not in self._plans:
-            self._plans[signature] = self._stored.get(repr(signature)) or self._measured(signature)
+            kept = self._kept.fastest(signature)
+            if kept is None or kept.workspace > self._maker.options.workspace_bytes:
+                kept = self._measured(signature)
+            self._plans[signature] = kept
         return self._plans[signature]
 
     def runnable(self, signature: Signature) -> Callable[[list[int], int], None]:
         """Queues the plan of a signature that has one: of addresses (operands, then the result)
-        and that of the workspace. No allocation, no synchronisation."""
+        and that of the workspace. No allocation, no synchronisation.
+
+        Raises RuntimeError where a plan that was measured before is there no more.
+        """
         if signature not in self._runnable:
-            graph, plan = self._maker.graph(signature), self._plans[signature]
-            assert graph is not None and plan is not None
-            number = graph.numbered(plan.name)
-            if number is None:
-                raise RuntimeError(
-                    f"Expected cuDNN to have the plan {plan.name} again, got none: delete "
-                    f"{self._file}"
-                )
-            self._runnable[signature] = partial(_execute, graph, number)
+            plan = self._plans[signature]
+            assert plan is not None
+            with self._device.current():
+                execute = self._restored(signature, plan) or self._built_again(signature, plan)
+            self._runnable[signature] = partial(self._queue, execute)
         return self._runnable[signature]
+
+    def _queue(self, execute: Execute, addresses: list[int], workspace: int) -> None:
+        with self._device.current():
+            execute(_by_uid(addresses), workspace)
+
+    def _restored(self, signature: Signature, plan: Plan) -> Execute | None:
+        data = self._kept.compiled(signature, plan)
+        found: Restored | None = None if data is None else self._maker.restored(data)
+        return found.execute if found is not None and found.workspace <= plan.workspace else None
+
+    def _built_again(self, signature: Signature, plan: Plan) -> Execute:
+        graph = self._maker.graph(signature)
+        number = None if graph is None else graph.numbered(plan.name)
+        if graph is None or number is None or graph.workspace(number) > plan.workspace:
+            raise RuntimeError(
+                f"Expected cuDNN to have the plan {plan.name} with {plan.workspace:,} bytes of "
+                f"workspace again, got none: delete the folder {self._kept.folder}"
+            )
+        self._keep(graph, number, signature, plan)
+        return partial(graph.execute, number)
+
+    def _keep(self, graph: Graph, number: int, signature: Signature, plan: Plan) -> None:
+        data = graph.serialized(number)
+        if data is not None:
+            self._kept.keep_compiled(signature, plan, data)
 
     # ---- measuring
 
     def _measured(self, signature: Signature) -> Plan | None:
-        graph = self._maker.graph(signature)
-        if graph is None:
-            return None
-        with self._device_lock:
-            plan = self._fastest(graph, signature)
-        if plan is not None:
-            self._stored[repr(signature)] = plan
-            _write(self._file, self._stored)
-        return plan
+        with self._device_lock, self._device.current():
+            graph = self._maker.graph(signature)
+            found = None if graph is None else self._fastest(graph, signature)
+            if graph is None or found is None:
+                return None
+            number, plan = found
+            self._keep(graph, number, signature, plan)
+            self._kept.keep_fastest(signature, plan)
+            return plan
 
-    def _fastest(self, graph: Graph, signature: Signature) -> Plan | None:
-        """Plans take turns on memory of their own, whose content does not matter."""
+    def _fastest(self, graph: Graph, signature: Signature) -> tuple[int, Plan] | None:
+        """The number of the fastest plan, and it. They take turns on memory of their own, whose
+        content does not matter, as recordings: that is how they will run."""
         built = self._built(graph)
         if not built:
             return None
@@ -103,21 +119,35 @@ class Cudnn:
         shapes = (*signature.operands, signature.result)
         memory = [self._device.allocate(prod(shape) * width) for shape in shapes]
         workspace = self._device.allocate(max(size for _, _, size in built))
-        addresses = [part.address for part in memory]
-        works = {
-            name: partial(_execute, graph, number, addresses, workspace.address)
-            for number, name, _ in built
-            if self._runs(partial(_execute, graph, number, addresses, workspace.address))
-        }
-        if not works:
+        addresses = _by_uid([part.address for part in memory])
+        replays = self._replays(
+            {plan: partial(graph.execute, plan[0], addresses, workspace.address) for plan in built}
+        )
+        if not replays:
             return None
-        turns = [self._device.time(list(works.values())) for _ in range(_TURNS)]
-        seconds = dict(zip(works, map(statistics.median, zip(*turns, strict=True)), strict=True))
-        best = min(works, key=seconds.__getitem__)  # a tie: the one that cuDNN lists first
-        size = next(size for _, name, size in built if name == best)
-        return Plan(best, size, seconds[best])
+        turns = [self._device.time(list(replays.values())) for _ in range(_TURNS)]
+        times = map(statistics.median, zip(*turns, strict=True))
+        seconds = dict(zip(replays, times, strict=True))
+        best = min(replays, key=seconds.__getitem__)  # a tie: the one that cuDNN lists first
+        number, name, size = best
+        return number, Plan(name, size, seconds[best] / _RUNS)
 
-    def _built(self, graph: Graph) -> list[tuple[int, str, int]]:
+    def _replays(self, works: Mapping[Built, Work]) -> dict[Built, Work]:
+        """Recordings of those plans that run, and do not take hopelessly long."""
+        once = {plan: self._seconds(work) for plan, work in works.items()}
+        bound = _HOPELESS * min((s for s in once.values() if s is not None), default=0.0)
+        recordings = {
+            plan: self._recorded(works[plan])
+            for plan, seconds in once.items()
+            if seconds is not None and seconds <= bound
+        }
+        return {
+            plan: partial(self._device.replay, recording)
+            for plan, recording in recordings.items()
+            if recording is not None
+        }
+
+    def _built(self, graph: Graph) -> list[Built]:
         """The first plans of a graph, as many as can be built in the time there is."""
         built, start = [], time.monotonic()
         for plan in graph.plans():
@@ -126,18 +156,30 @@ class Cudnn:
                 break
         return built
 
-    def _runs(self, work: Callable[[], None]) -> bool:
-        """Whether a plan starts at all; that also warms it up."""
+    def _seconds(self, work: Work) -> float | None:
+        """Of the second run, since the first one loads kernels; None where one does not start."""
         try:
             work()
-        except RuntimeError:  # of an engine whose kernel does not compile or load here
-            return False
-        self._device.synchronise()
-        return True
+            self._device.synchronise()
+            return self._device.time([work])[0]
+        except self._maker.libraries.errors:  # of an engine that does not compile or load here
+            return None
+
+    def _recorded(self, work: Work) -> object | None:
+        """The work, some times over; None where it does what a recording does not allow."""
+
+        def several() -> None:
+            for _ in range(_RUNS):
+                work()
+
+        try:
+            return self._device.record(several)
+        except self._maker.libraries.errors:
+            return None
 
 
 def open_cudnn(device: Device, device_lock: threading.Lock, options: Options) -> Cudnn | None:
-    """cuDNN on a device's stream; None where it is not installed, which a warning says."""
+    """cuDNN on a device's stream; None where it is missing or does not start: a warning says so."""
     if not device.runs_libraries:
         return None
     libraries = load_libraries()
@@ -145,39 +187,18 @@ def open_cudnn(device: Device, device_lock: threading.Lock, options: Options) ->
         _LOG.warning("convolutions run without cuDNN, more slowly: %s", libraries.reason)
         return None
     cudnn = libraries.cudnn
-    handle = cudnn.create_handle()
-    cudnn.set_stream(handle=handle, stream=device.stream)
+    try:
+        with device.current():
+            handle = cudnn.create_handle()
+            cudnn.set_stream(handle=handle, stream=device.stream)
+    except libraries.errors as error:
+        _LOG.warning(
+            "convolutions run without cuDNN, more slowly: %s does not start on %s (%s)",
+            libraries.version, device.info.name, " ".join(str(error).split())[:200],
+        )  # fmt: skip
+        return None
     return Cudnn(Maker(libraries, options, handle=handle), device, device_lock)
 
 
-def _execute(graph: Graph, number: int, addresses: list[int], workspace: int) -> None:
-    graph.execute(number, dict(enumerate(addresses)), workspace)
-
-
-# ---- the file
-
-
-def _read(path: Path) -> dict[str, Plan]:
-    """What was measured before; nothing where the file cannot be used."""
-    try:
-        if path.stat().st_size > _LARGEST_FILE:
-            return {}
-        found = json.loads(path.read_text())
-        return {key: _plan(**value) for key, value in found.items()}
-    except (OSError, ValueError, TypeError, AttributeError):
-        return {}
-
-
-def _plan(name: Any, workspace: Any, seconds: Any) -> Plan:
-    if not (isinstance(name, str) and isinstance(workspace, int) and isinstance(seconds, float)):
-        raise ValueError
-    return Plan(name, workspace, seconds)
-
-
-def _write(path: Path, plans: dict[str, Plan]) -> None:
-    """Keep the measurements; a folder that cannot be written to costs the next run its time."""
-    text = json.dumps({key: asdict(plan) for key, plan in plans.items()}, indent=1, sort_keys=True)
-    try:
-        write_whole(path, f"{text}\n".encode())
-    except WriteError:
-        return
+def _by_uid(addresses: list[int]) -> dict[int, int]:
+    return dict(enumerate(addresses, 1))

@@ -138,6 +138,47 @@ def test_steps_are_replayed_as_a_graph(caplog: pytest.LogCaptureFixture) -> None
     assert "one by one" not in caplog.text
 
 
+def test_plans_of_cudnn_that_were_kept_give_the_same_bits(tmp_path, monkeypatch) -> None:
+    """As another process has them: restored from their bytes, not built."""
+    monkeypatch.setenv("MINIGRAPH_CACHE", str(tmp_path))
+    if load_backend("cupy").cudnn is None:  # type: ignore[attr-defined]
+        pytest.skip("no cuDNN")
+    first, second = (losses("unet", load_backend("cupy"), "float32", 0) for _ in range(2))
+    assert list(tmp_path.glob("tuning/*/*.plan"))
+    np.testing.assert_array_equal(first, second)
+
+
+def residual(image):
+    """Convolutions that are fused with what follows them, and so are their gradients."""
+    x = mg.relu(mg.conv2d(image, 32, 3, padding="same", name="first"))
+    x = mg.relu(mg.conv2d(x, 32, 1, name="second") + x)
+    x = mg.relu(mg.conv2d(x, 32, 3, padding="same", name="third") + x)
+    x = mg.relu(mg.conv_transpose2d(x, 16, 2, stride=2, name="up"))
+    return mg.conv2d(x, 4, 1, name="head")
+
+
+def test_training_of_fused_convolutions_in_16_bit() -> None:
+    rng = np.random.default_rng(0)
+    label = rng.integers(0, 4, (4, 32, 32)).astype(np.int32)
+    image = rng.standard_normal((4, 8, 16, 16)).astype(np.float32)
+    image[:, :4] += 3 * np.eye(4)[label[:, ::2, ::2]].transpose(0, 3, 1, 2)
+    label[:, 1::2] = label[:, ::2]
+    label[:, :, 1::2] = label[:, :, ::2]
+
+    def model(image, label):
+        return {"loss": mg.softmax_cross_entropy(residual(image), label)}
+
+    specs = {"image": "float32[4,8,16,16]", "label": "int32[4,32,32]"}
+    starts = []
+    for precision in ("float32", "bfloat16", "float16"):
+        optimizer = mg.Momentum(0.02, 0.9)
+        step = mg.compile(model, specs, optimizer=optimizer, backend=gpu(), precision=precision)
+        taken = [float(step(image=image, label=label)["loss"]) for _ in range(40)]
+        assert np.isfinite(taken).all() and taken[-1] < 0.4 * taken[0], (precision, taken)
+        starts.append(taken[0])
+    assert max(starts) - min(starts) < 0.02 * max(starts)
+
+
 def test_device_runs_out_of_memory_with_an_error_that_says_how_much_there_is() -> None:
     device = gpu().device  # type: ignore[attr-defined]
     with pytest.raises(mg.MemoryLimitError, match="bytes of memory on"):
