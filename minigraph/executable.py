@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from copy import copy
@@ -135,8 +136,12 @@ class Executable:
             special, arrays = self._prepare(_by_name(batch, inputs), ())
             results = _new_arrays(special.outputs, None)
             special.runner.run(arrays, results)
-            times = [special.runner.timed_run(arrays, results) for _ in range(max(runs, 1))]
-            return make_profile(special.compiled, times)
+            times, whole = [], []
+            for _ in range(max(runs, 1)):
+                start = time.perf_counter()
+                times.append(special.runner.timed_run(arrays, results))
+                whole.append(time.perf_counter() - start)
+            return make_profile(special.compiled, times, whole)
 
     def _prepare(
         self, inputs: Mapping[str, Any], fetch: tuple[str, ...]

@@ -35,6 +35,7 @@ class Profile:
 
     rows: tuple[ProfileRow, ...]
     runs: int
+    whole: float  # median seconds of a profiled call, from its beginning to its end
 
     @property
     def seconds(self) -> float:
@@ -66,8 +67,10 @@ class Profile:
         return profile_html(self)
 
 
-def make_profile(compiled: Compiled, times: Sequence[Sequence[float]]) -> Profile:
-    """Rows from the seconds of each step in each run."""
+def make_profile(
+    compiled: Compiled, times: Sequence[Sequence[float]], whole: Sequence[float]
+) -> Profile:
+    """Rows from the seconds of each step in each run, and those of the runs as a whole."""
     medians = [statistics.median(step) for step in zip(*times, strict=True)]
     total = sum(medians) or 1.0
     rows = []
@@ -84,7 +87,7 @@ def make_profile(compiled: Compiled, times: Sequence[Sequence[float]]) -> Profil
                 share=seconds / total,
             )
         )
-    return Profile(tuple(rows), len(times))
+    return Profile(tuple(rows), len(times), statistics.median(whole))
 
 
 def _specs(slots: Sequence[Slot]) -> list[TensorSpec]:
