@@ -22,7 +22,7 @@ from minigraph.backends.llvm.language.value import Value
 from minigraph.backends.llvm.language.view import Index, View
 from minigraph.ir.spec import DType, TensorSpec
 from minigraph.iteration import Axis, reduction_space
-from minigraph.lowering.epilogue import Kind, kind_of
+from minigraph.lowering.epilogue import Kind, epilogue_outputs, kind_of
 from minigraph.ops.broadcast import normalise_axes
 from minigraph.ops.fused import Body, FusedSum
 from minigraph.places import part
@@ -179,8 +179,7 @@ def _calls(binding: Binding) -> list[Call]:
     sums = part(binding.workspace, 0, (size,), DType.FLOAT64, (1,))
     sizes = (images, height, width, channels, parts, *strides)
     calls = [Call(code, binding.inputs, (sums,), sizes)]
-    for number, slot in enumerate(binding.outputs):
-        assert slot is not None
+    for number, slot in enumerate(epilogue_outputs(binding)):
         offset = number * channels * DType.FLOAT64.itemsize
         own = part(binding.workspace, offset, (size - number * channels,), DType.FLOAT64, (1,))
         step = slot.strides[1] if op.keepdims else slot.strides[0]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import nvrtc
@@ -21,31 +24,37 @@ pytestmark = pytest.mark.skipif(
     nvrtc.library() is None, reason="needs the wheel nvidia-cuda-nvrtc-cu12, or -cu13's"
 )
 
-TOGETHER = 100  # kernels of one module
+TOGETHER = 50  # kernels of one module
 
 
 @pytest.fixture(scope="module")
 def kernels() -> Mapping[str, str]:
     """Sources by name of all that the rows' programs launch. Nothing is run."""
     compiler = Compiler()
-    backend = CupyBackend(device=EmulatedDevice(compiler=compiler))
+
+    def backend() -> CupyBackend:
+        return CupyBackend(device=EmulatedDevice(compiler=compiler))
+
     for row in ROWS:
         for dtype in ("float32", "bfloat16") if row.half and row.floating else ("float32",):
-            compile_forward(row, dtype, backend=backend)
+            compile_forward(row, dtype, backend=backend())
         if row.gradient and row.floating:
-            Differentiated(row, "float32").first(backend)
+            Differentiated(row, "float32").first(backend())
     return {function.name: function.source for function in compiler.functions.values()}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
 def test_every_kernel_compiles(kernels: Mapping[str, str], architecture: str) -> None:
-    names = sorted(kernels)
-    for start in range(0, len(names), TOGETHER):
-        some = [kernels[name] for name in names[start : start + TOGETHER]]
-        error = nvrtc.compile_error("\n".join([prelude(), *some]), architecture)
-        assert not error, error[:4000]
-    print(f"{len(names)} kernels compile for {architecture}")
+    sources = [kernels[name] for name in sorted(kernels)]
+    modules = [
+        "\n".join([prelude(), *sources[start : start + TOGETHER]])
+        for start in range(0, len(sources), TOGETHER)
+    ]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for error in pool.map(partial(nvrtc.compile_error, architecture=architecture), modules):
+            assert not error, error[:4000]
+    print(f"{len(sources)} kernels compile for {architecture}")
 
 
 class OneModule(EmulatedDevice):

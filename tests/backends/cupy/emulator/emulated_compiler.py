@@ -23,7 +23,7 @@ FOLDER_VARIABLE = "MINIGRAPH_EMULATOR_FOLDER"
 """Of the environment: where compiled kernels are kept. Without it each process has a folder."""
 
 _FLAGS = ("-std=c++17", "-O0", "-fwrapv", "-fPIC")  # kernels run for less time than -O1 takes
-_TOGETHER = 64  # kernels that one run of g++ compiles
+_FEWEST, _MOST = 16, 64  # kernels that one run of g++ compiles
 
 
 class CompileError(Exception):
@@ -97,9 +97,11 @@ class Compiler:
         chosen = [f for f in self._waiting if f.prelude == prelude]
         self._waiting = [f for f in self._waiting if f.prelude != prelude]
         missing = [f for f in chosen if self._find(f) is None]
-        parts = [missing[i : i + _TOGETHER] for i in range(0, len(missing), _TOGETHER)]
+        processors = os.cpu_count() or 1
+        size = min(max(-(-len(missing) // processors), _FEWEST), _MOST)
+        parts = [missing[i : i + size] for i in range(0, len(missing), size)]
         self._header(prelude)
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with ThreadPoolExecutor(processors) as pool:
             for _ in pool.map(self._build_unless_wrong, parts):
                 pass
 
