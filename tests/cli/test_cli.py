@@ -2,48 +2,28 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from contextlib import redirect_stderr
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import refused, run
 from PIL import Image
-from typer.testing import CliRunner
 
 import minigraph as mg
-from minigraph.cli.main import app, main
+from minigraph.cli.main import app
 from minigraph.data import FASHION_MNIST_CLASSES, generate_shapes
 from minigraph.model_card import ModelCard
 from minigraph.state import ModelState
 from minigraph.training import LabelTask
 
-RUNNER = CliRunner()
-
-
-def run(*arguments: object) -> str:
-    """Run a command in this process; it must succeed."""
-    result = RUNNER.invoke(app, [str(argument) for argument in arguments])
-    assert result.exit_code == 0, result.output
-    return result.output
-
-
-def refused(*arguments: object) -> str:
-    """Run a command in this process; it must end with exit code 1 and one line."""
-    with pytest.MonkeyPatch.context() as patch, redirect_stderr(io.StringIO()) as errors:
-        patch.setattr(sys, "argv", ["minigraph", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-    assert ended.value.code == 1
-    (line,) = errors.getvalue().strip().splitlines()
-    return line
+without_pictures = pytest.mark.usefixtures("without_matplotlib")
 
 
 def metrics(folder: Path) -> list[dict]:
@@ -87,6 +67,7 @@ def test_train_leaves_a_complete_run_folder(camvid_like: Path, tmp_path: Path) -
     assert predicted.shape == (1, 32, 16)
 
 
+@without_pictures
 def test_a_second_run_overwrites_nothing(camvid_like: Path, tmp_path: Path) -> None:
     arguments = (
         "train", "unet", "--data", camvid_like, "--crop", "32x40", "--base", 2, "--depth", 1,
@@ -103,6 +84,7 @@ def test_a_second_run_overwrites_nothing(camvid_like: Path, tmp_path: Path) -> N
 SMALL = ("--crop", "32x40", "--base", 2, "--depth", 1, "--batch-size", 4)
 
 
+@without_pictures
 def test_a_run_is_repeated_by_its_settings(camvid_like: Path, tmp_path: Path) -> None:
     options = (
         "--random-scale", "0.8-1.5", "--random-crop", "16x24", "--colour-jitter", 0.1, "--flip",
@@ -119,6 +101,7 @@ def test_a_run_is_repeated_by_its_settings(camvid_like: Path, tmp_path: Path) ->
     assert {name: one[name].tobytes() for name in one} == {n: two[n].tobytes() for n in two}
 
 
+@without_pictures
 def test_precision_is_a_setting_and_an_option_of_all_that_runs_models(
     camvid_like: Path, tmp_path: Path
 ) -> None:
@@ -148,6 +131,7 @@ def best(run_folder: Path) -> ModelState:
     return mg.load(run_folder / "model.safetensors", outputs=["logits"]).state
 
 
+@without_pictures
 def test_fcn_is_trained_stage_by_stage(camvid_like: Path, tmp_path: Path) -> None:
     """At a rate of 0, what a run started from is what it leaves. Resumed, it starts from none."""
     runs = tmp_path / "runs"
@@ -183,12 +167,8 @@ def test_weights_that_do_not_fit_are_told_before_or_with_the_options_they_need(
     assert not Path("runs").exists()
 
 
-def test_a_run_without_matplotlib_says_what_is_missing(
-    camvid_like: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in [name for name in sys.modules if name.split(".")[0] == "matplotlib"]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
+@without_pictures
+def test_a_run_without_matplotlib_says_what_is_missing(camvid_like: Path, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     output = run("train", "unet", "--data", camvid_like, *SMALL, "--epochs", 1, "--runs", runs)
     assert 'pip install "minigraph[plot]"' in output
@@ -198,6 +178,7 @@ def test_a_run_without_matplotlib_says_what_is_missing(
         assert (folder / name).exists()
 
 
+@without_pictures
 def test_a_run_can_be_given_more_epochs(camvid_like: Path, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     run("train", "unet", "--data", camvid_like, *SMALL, "--epochs", 1, "--runs", runs)
@@ -248,6 +229,7 @@ def test_models_lists_all_networks() -> None:
         assert text in output
 
 
+@without_pictures
 def test_a_refused_resumption_changes_nothing(camvid_like: Path, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     run("train", "unet", "--data", camvid_like, *SMALL, "--epochs", 1, "--schedule", "cosine",
@@ -267,6 +249,7 @@ def test_one_class_is_none(tmp_path: Path) -> None:
     assert "got images" in refused("train", "lenet", "--data", data, "--batch-size", 1)
 
 
+@without_pictures
 def test_names_that_look_like_markup(camvid_like: Path, tmp_path: Path) -> None:
     data = camvid_like.rename(camvid_like.with_name("st[red]reet[bold]"))
     output = run("train", "unet", "--data", data, *SMALL, "--epochs", 1, "--runs", tmp_path / "r")
@@ -329,6 +312,7 @@ def test_completion_knows_commands_and_networks() -> None:
     assert "--random-crop" in completed("train", "unet", "--random").split()
 
 
+@without_pictures
 def test_train_classifier_on_idx_files(tmp_path: Path) -> None:
     folder = tmp_path / "fashion"
     folder.mkdir()

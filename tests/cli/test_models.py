@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from commands import run
 from typer.testing import CliRunner
 
 from minigraph.cli.main import app
 from minigraph.cli.recipes import RECIPES, network
 from minigraph.cli.settings import settings_from
-
-
-def run(*arguments: object) -> str:
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    assert result.exit_code == 0, result.output
-    return result.output
 
 
 def test_all_networks_are_listed_with_their_published_size() -> None:

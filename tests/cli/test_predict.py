@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import csv
 import shutil
-import subprocess
-import sys
+from functools import partial
 from pathlib import Path
 
+import commands
 import numpy as np
 import pytest
 from PIL import Image
-from typer.testing import CliRunner
 
 import minigraph as mg
 from minigraph import Tensor
-from minigraph.cli.main import app
 from minigraph.model_card import ModelCard
 from minigraph.models.unet import unet
 from minigraph.prediction import Predictor
@@ -69,20 +67,7 @@ def photos(tmp_path: Path) -> Path:
     return folder
 
 
-def run(*arguments: object, code: int = 0) -> str:
-    result = CliRunner().invoke(app, ["predict", *map(str, arguments)])
-    assert result.exit_code == code, result.output
-    return result.output
-
-
-def refused(*arguments: object) -> str:
-    """As a user would see it: exit code 1, and one line."""
-    command = [sys.executable, "-m", "minigraph.cli.main", "predict", *map(str, arguments)]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert result.returncode == 1, result.stderr
-    assert len(result.stderr.strip().splitlines()) == 1, result.stderr
-    assert "Traceback" not in result.stderr
-    return result.stderr
+run, refused = (partial(command, "predict") for command in (commands.run, commands.refused))
 
 
 def table(path: Path) -> list[list[str]]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import math
 import re
-import subprocess
+import runpy
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
@@ -17,15 +19,15 @@ LECTURE = Path(__file__).parents[2] / "examples" / "lecture"
 def replay(number: str, folder: Path, *pictures: str) -> str:
     """What a script prints; the pictures that it draws are there and not empty."""
     (script,) = LECTURE.glob(f"{number}_*.py")
-    result = subprocess.run(
-        [sys.executable, str(script)], cwd=folder, capture_output=True, text=True, check=False
-    )
-    assert result.returncode == 0, result.stderr
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(io.StringIO()) as printed:
+        patch.chdir(folder)
+        patch.setattr(sys, "argv", [str(script)])
+        runpy.run_path(str(script), run_name="__main__")
     assert sorted(path.name for path in folder.iterdir()) == sorted(pictures)
     for name in pictures:
         with Image.open(folder / name) as picture:
             assert len(picture.convert("L").getcolors()) > 5
-    return result.stdout
+    return printed.getvalue()
 
 
 def rows(text: str, after: str) -> list[list[float]]:

@@ -417,6 +417,7 @@ def evaluated_as(scores: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
     ("scores", "best"), [([0.1, 0.5, 0.3], 2), ([0.5, 0.5, 0.2], 1), ([0.1, 0.2, 0.3], 3)]
 )
 @pytest.mark.parametrize("dies", [False, True])
+@pytest.mark.usefixtures("without_matplotlib")
 def test_the_run_folder_keeps_the_best_epochs_model(
     dataset: ArrayDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scores: list[float],
     best: int, dies: bool,
