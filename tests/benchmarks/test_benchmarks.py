@@ -185,7 +185,7 @@ def test_last(): pass
 def test_a_fault_costs_one_test(tmp_path):
     (tmp_path / "test_faulty.py").write_text(FAULTY)
     found = gpu_tests.run_tests(
-        tmp_path / "test_faulty.py", "not other", seconds=60, workers=2, test_seconds=2
+        tmp_path / "test_faulty.py", "not other", seconds=600, workers=2, test_seconds=2
     )
     why = {name.split("::")[1]: reason for name, reason in found.pop("failed").items()}
     assert found == {"passed": 5, "skipped": 1, "not_reached": 0}
@@ -198,7 +198,7 @@ def test_a_fault_costs_one_test(tmp_path):
 
 def test_tests_that_cannot_be_collected_say_why(tmp_path):
     (tmp_path / "test_broken.py").write_text("import nothing_of_this_name")
-    found = gpu_tests.run_tests(tmp_path / "test_broken.py", "", seconds=60, workers=1)
+    found = gpu_tests.run_tests(tmp_path / "test_broken.py", "", seconds=600, workers=1)
     assert "nothing_of_this_name" in found["error"] and not gpu_check.is_good(found)
 
 

@@ -8,6 +8,7 @@ import pytest
 from minigraph.backend import Memory, Refused, Slot
 from minigraph.ir.spec import DType, TensorSpec
 from minigraph.lowering.call import BoundStep
+from minigraph.lowering.elementwise import can_fuse
 from minigraph.lowering.epilogue import EpilogueBody, Kind, can_finish, epilogue_places, kind_of
 from minigraph.ops.conv import Conv2d
 from minigraph.ops.elementwise import Add, Cast, Mul, Relu, Sub
@@ -55,8 +56,6 @@ PRODUCT, X, W = (MatMul(), 0, 1), spec(3, 4), spec(4, 6)
 @pytest.mark.parametrize(
     ("given", "inputs", "reason"),
     [
-        (body(2, PRODUCT, (Relu(), 2), outputs=(2, 3)), [X, W], "only the last result"),
-        (body(2, PRODUCT, (Relu(), 2), outputs=(2,)), [X, W], "only the last result"),
         (body(3, PRODUCT, (Add(), 3, 2)), [spec(5, 3, 4), W, spec(6)], "in batches"),
         (body(3, PRODUCT, (Add(), 3, 2)), [spec(5, 2, 3, 4), W, spec(6)], "in batches"),
         (body(3, PRODUCT, (Add(), 3, 2)), [X, W, spec(3, 1)], "neither a scalar"),
@@ -67,6 +66,22 @@ def test_what_no_epilogue_can_be(given, inputs, reason):
     answer = can_finish(given, inputs, ELEMENTWISE)
     assert isinstance(answer, Refused)
     assert reason in answer.reason
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        body(2, PRODUCT, (Relu(), 2), outputs=(2, 3)),
+        body(2, PRODUCT, (Relu(), 2), outputs=(2,)),
+        body(3, PRODUCT, (Relu(), 2), (Add(), 3, 4)),  # an op beside the anchor
+    ],
+)
+def test_other_results_than_a_chains_last_are_for_anchors_that_store_several(given):
+    inputs = [X, W, spec(3, 6)][: given.inputs]
+    answer = can_fuse(given, inputs, ELEMENTWISE, {MatMul})
+    assert isinstance(answer, Refused)
+    assert "the last result of a chain alone" in answer.reason
+    assert can_fuse(given, inputs, ELEMENTWISE, {MatMul}, with_several_results={MatMul})
 
 
 def test_only_ops_that_the_backend_computes():

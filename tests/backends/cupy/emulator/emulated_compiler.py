@@ -64,9 +64,9 @@ class Compiler:
         self.functions: dict[tuple[str, str], Function] = {}  # by prelude and source
         self._waiting: list[Function] = []
         given = os.environ.get(FOLDER_VARIABLE)
-        if given is None:
+        if not given:
             self._temporary = tempfile.TemporaryDirectory(prefix="minigraph-emulator-")
-        self._root = Path(given or self._temporary.name)
+        self._root = Path(given or self._temporary.name).absolute()
 
     def compile(self, prelude: str, kernels: Mapping[str, str]) -> Mapping[str, Function]:
         """Functions by name; nothing is compiled before one of them is launched."""
