@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from minigraph.ir.graph import Graph, Node, Value
-from minigraph.ir.tensor import Tensor
+from minigraph.ir.graph import Graph, Node
 from minigraph.ops.elementwise import Elementwise
-from minigraph.passes.dead_nodes import eliminate_dead_nodes
 from minigraph.passes.fuse_epilogue import CanFuse
-from minigraph.passes.group import Group
-from minigraph.passes.rewrite import Emitter, rewrite
+from minigraph.passes.group import Group, fuse_groups
 
 
 @dataclass(frozen=True)
@@ -29,15 +26,7 @@ class FuseElementwise:
     most: int = 24
 
     def __call__(self, graph: Graph) -> Graph:
-        groups = {group.last: group for group in self._groups(graph)}
-
-        def rule(emitter: Emitter, graph: Graph, node: Node) -> tuple[Value | Tensor, ...] | None:
-            return groups[node].emit(emitter) if node in groups else None
-
-        def absorbed(node: Node) -> tuple[Node, ...]:
-            return groups[node].nodes if node in groups else ()
-
-        return eliminate_dead_nodes(rewrite(graph, rule, absorbed))
+        return fuse_groups(graph, self._groups(graph))
 
     def _groups(self, graph: Graph) -> Iterator[Group]:
         """Each node, in order, joins the groups of what it reads, where that is legal."""

@@ -7,14 +7,11 @@ from dataclasses import dataclass
 
 from minigraph.ir.graph import Graph, Node, Value
 from minigraph.ir.spec import TensorSpec
-from minigraph.ir.tensor import Tensor
 from minigraph.ops.conv import Conv2d, ConvTranspose2d
 from minigraph.ops.elementwise import Elementwise
 from minigraph.ops.fused import Body
 from minigraph.ops.matmul import MatMul
-from minigraph.passes.dead_nodes import eliminate_dead_nodes
-from minigraph.passes.group import Group
-from minigraph.passes.rewrite import Emitter, rewrite
+from minigraph.passes.group import Group, fuse_groups
 
 _ANCHORS = (Conv2d, ConvTranspose2d, MatMul)
 
@@ -42,15 +39,7 @@ class FuseEpilogue:
     most: int = 24
 
     def __call__(self, graph: Graph) -> Graph:
-        groups = {group.last: group for group in self._groups(graph)}
-
-        def rule(emitter: Emitter, graph: Graph, node: Node) -> tuple[Value | Tensor, ...] | None:
-            return groups[node].emit(emitter) if node in groups else None
-
-        def absorbed(node: Node) -> tuple[Node, ...]:
-            return groups[node].nodes if node in groups else ()
-
-        return eliminate_dead_nodes(rewrite(graph, rule, absorbed))
+        return fuse_groups(graph, self._groups(graph))
 
     def _groups(self, graph: Graph) -> Iterator[Group]:
         """Of the later anchors first: of two whose results are added, the later one adds."""

@@ -12,8 +12,9 @@ from minigraph.ir.spec import TensorSpec
 from minigraph.ir.tensor import Tensor
 from minigraph.ops.broadcast import Sum
 from minigraph.ops.elementwise import Elementwise
-from minigraph.ops.fused import Body, FusedSum, Instruction
+from minigraph.ops.fused import FusedSum
 from minigraph.passes.dead_nodes import eliminate_dead_nodes
+from minigraph.passes.group import body_of, operands_of
 from minigraph.passes.rewrite import Emitter, rewrite
 
 CanRun = Callable[[Op, tuple[TensorSpec, ...]], object]
@@ -80,30 +81,26 @@ class _Group:
     def of(graph: Graph, sums: Sequence[Node]) -> _Group:
         """The sums and what can be fused into them."""
         found: set[Node] = set()
-        tensors = {node.inputs[0] for node in sums}  # that are read, as far as is known
         shape = sums[0].inputs[0].spec.shape
-        pending = list(tensors)
+        pending = [node.inputs[0] for node in reversed(sums)]
+        known = set(pending)  # tensors that are read, or made on the way
         while pending:
             value = pending.pop()
             maker = graph.producer.get(value)
-            if maker is None or not isinstance(maker.op, Elementwise):
+            if maker is None or not isinstance(maker.op, Elementwise) or value in graph.results:
                 continue
-            images = {operand for operand in maker.inputs if operand.spec.shape == shape}
-            if not images or value in graph.results:
-                continue
-            if graph.has_single_use(value) or images <= tensors - {value}:
+            images = [operand for operand in maker.inputs if operand.spec.shape == shape]
+            if images and (graph.has_single_use(value) or known.issuperset(images)):
                 found.add(maker)
-                tensors = tensors - {value} | images
-                pending += images
+                pending += [image for image in images if image not in known]
+                known.update(images)
         nodes = sorted(found, key=graph.position.__getitem__)
         return _Group(graph, tuple(sums), tuple(nodes))
 
     @property
     def operands(self) -> tuple[Value, ...]:
         """What the group reads, in order."""
-        inside = {node.outputs[0] for node in self.nodes}
-        read = dict.fromkeys(value for n in (*self.nodes, *self.sums) for value in n.inputs)
-        return tuple(value for value in read if value not in inside)
+        return operands_of(self.nodes, self.sums)
 
     @property
     def is_connected(self) -> bool:
@@ -134,16 +131,10 @@ class _Group:
 
     @property
     def op(self) -> FusedSum:
-        number = {value: i for i, value in enumerate(self.operands)}
-        number |= {node.outputs[0]: len(number) + i for i, node in enumerate(self.nodes)}
-        instructions = tuple(
-            Instruction(node.op, tuple(number[value] for value in node.inputs))
-            for node in self.nodes
-        )
-        outputs = tuple(number[node.inputs[0]] for node in self.sums)
+        body = body_of(self.operands, self.nodes, [node.inputs[0] for node in self.sums])
         total = self.sums[0].op
         assert isinstance(total, Sum)
-        return FusedSum(Body(len(self.operands), instructions, outputs), total.axes, total.keepdims)
+        return FusedSum(body, total.axes, total.keepdims)
 
     def emit(self, emitter: Emitter) -> tuple[Value | Tensor, ...]:
         """The fused node in place of the first sum; its other results stand in for the others'."""

@@ -1,7 +1,8 @@
-"""Nodes that become one fused node."""
+"""Nodes that become one fused node, and the rewriting that makes them one."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from minigraph.ir.graph import Graph, Node, Value
@@ -9,7 +10,25 @@ from minigraph.ir.spec import TensorSpec
 from minigraph.ir.tensor import Tensor
 from minigraph.ops.elementwise import Elementwise
 from minigraph.ops.fused import Body, Fused, Instruction
-from minigraph.passes.rewrite import Emitter
+from minigraph.passes.dead_nodes import eliminate_dead_nodes
+from minigraph.passes.rewrite import Emitter, rewrite
+
+
+def operands_of(nodes: Sequence[Node], more: Sequence[Node] = ()) -> tuple[Value, ...]:
+    """What ``nodes``, and others that only read, need from outside of ``nodes``, in order."""
+    inside = {node.outputs[0] for node in nodes}
+    read = dict.fromkeys(value for node in (*nodes, *more) for value in node.inputs)
+    return tuple(value for value in read if value not in inside)
+
+
+def body_of(operands: Sequence[Value], nodes: Sequence[Node], outputs: Sequence[Value]) -> Body:
+    """Nodes as a body: operands are numbered first, then the nodes' results."""
+    made = (node.outputs[0] for node in nodes)
+    number = {value: i for i, value in enumerate((*operands, *made))}
+    instructions = tuple(
+        Instruction(node.op, tuple(number[value] for value in node.inputs)) for node in nodes
+    )
+    return Body(len(operands), instructions, tuple(number[value] for value in outputs))
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,9 +68,7 @@ class Group:
     @property
     def operands(self) -> tuple[Value, ...]:
         """What the group reads from outside, in order."""
-        inside = {node.outputs[0] for node in self.nodes}
-        read = dict.fromkeys(value for node in self.nodes for value in node.inputs)
-        return tuple(value for value in read if value not in inside)
+        return operands_of(self.nodes)
 
     @property
     def results(self) -> tuple[Value, ...]:
@@ -66,14 +83,7 @@ class Group:
 
     @property
     def body(self) -> Body:
-        operands = self.operands
-        number = {value: i for i, value in enumerate(operands)}
-        number |= {node.outputs[0]: len(operands) + i for i, node in enumerate(self.nodes)}
-        instructions = tuple(
-            Instruction(node.op, tuple(number[value] for value in node.inputs))
-            for node in self.nodes
-        )
-        return Body(len(operands), instructions, tuple(number[value] for value in self.results))
+        return body_of(self.operands, self.nodes, self.results)
 
     @property
     def operand_specs(self) -> tuple[TensorSpec, ...]:
@@ -86,3 +96,16 @@ class Group:
         for value, tensor in fused.items():
             emitter.stand_in(value, tensor)
         return tuple(fused.get(value, value) for value in self.last.outputs)
+
+
+def fuse_groups(graph: Graph, groups: Iterable[Group]) -> Graph:
+    """Each group as one node, where its last node stood."""
+    by_last = {group.last: group for group in groups}
+
+    def rule(emitter: Emitter, graph: Graph, node: Node) -> tuple[Value | Tensor, ...] | None:
+        return by_last[node].emit(emitter) if node in by_last else None
+
+    def absorbed(node: Node) -> tuple[Node, ...]:
+        return by_last[node].nodes if node in by_last else ()
+
+    return eliminate_dead_nodes(rewrite(graph, rule, absorbed))

@@ -45,6 +45,18 @@ def test_the_sums_of_a_batch_norms_backward_pass_become_one():
     assert [graph.outputs[name] for name in names] == list(fused.outputs)
 
 
+def test_a_product_of_a_product_is_made_from_what_is_read_in_any_case():
+    def model(g, x, scale):
+        scaled = g * scale
+        twice = scaled * scale
+        sums = {"twice": total(twice), "scaled": total(scaled), "g": total(g)}
+        return {**sums, "y": mg.relu(scaled) + mg.relu(twice)}
+
+    (fused,) = (n for n in FUSE(graph_of(model, **SPECS)).nodes if isinstance(n.op, FusedSum))
+    assert [value.name for value in fused.inputs] == ["g", "scale"]
+    assert fused.op.body.outputs == (3, 2, 0)
+
+
 def test_a_product_that_others_read_is_read_by_its_sum_too():
     """To make it again would need two tensors that nothing else of the sum reads."""
 

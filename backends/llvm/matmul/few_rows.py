@@ -26,7 +26,6 @@ from minigraph.backends.llvm.language.view import View
 from minigraph.backends.llvm.matmul.problem import Method, Problem
 from minigraph.ir.spec import DType, TensorSpec
 from minigraph.lowering.epilogue import (
-    anchor_of,
     anchor_operands,
     epilogue_outputs,
     epilogue_overwrites,
@@ -193,7 +192,7 @@ class RowSums(KernelCode):
 
 
 def _algorithm(op: Any, inputs: tuple[TensorSpec, ...], context: Context) -> Algorithm | None:
-    p = _problem(op, inputs)
+    p = Problem.of_node(op, inputs)
     if not p.is_single or p.op.transpose_a or p.rows > _MOST_ROWS:
         return None
     workspace = 0 if p.op.transpose_b else context.threads * _scratch_bytes(p, context)
@@ -202,10 +201,6 @@ def _algorithm(op: Any, inputs: tuple[TensorSpec, ...], context: Context) -> Alg
     seconds = estimated_seconds(context, p.dtype, rows * p.depth * p.columns, cost.bytes, _ATTAINED)
     overwrites = epilogue_overwrites(op, inputs)
     return Algorithm("few-rows", workspace, seconds, overwrites=overwrites)
-
-
-def _problem(op: Any, operands: Sequence[TensorSpec]) -> Problem:
-    return Problem.of(anchor_of(op), *anchor_operands(op, operands))
 
 
 def _chunk(p: Problem, context: Context) -> int:
@@ -223,7 +218,7 @@ def _scratch_bytes(p: Problem, context: Context) -> int:
 
 def _calls(binding: Binding) -> Sequence[Call]:
     a, b = anchor_operands(binding.op, binding.inputs)
-    p = _problem(binding.op, [slot.spec for slot in binding.inputs])
+    p = Problem.of_node(binding.op, [slot.spec for slot in binding.inputs])
     epilogue = Epilogue.of(binding)
     lanes = lanes_of(binding.target, p.dtype)
     sizes: tuple[int, ...] = (p.rows, p.depth, p.columns, a.strides[0], b.strides[0])

@@ -22,7 +22,6 @@ from minigraph.backends.llvm.language.value import Value
 from minigraph.backends.llvm.matmul.problem import Method, Problem
 from minigraph.ir.spec import DType, TensorSpec
 from minigraph.lowering.epilogue import (
-    anchor_of,
     anchor_operands,
     epilogue_outputs,
     epilogue_overwrites,
@@ -80,9 +79,8 @@ class FewSteps(KernelCode):
 
 
 def _algorithm(op: Any, inputs: tuple[TensorSpec, ...], context: Context) -> Algorithm | None:
-    anchor = anchor_of(op)
-    p = Problem.of(anchor, *anchor_operands(op, inputs))
-    if not p.is_single or anchor.transpose_b or p.depth > _MOST_STEPS:
+    p = Problem.of_node(op, inputs)
+    if not p.is_single or p.op.transpose_b or p.depth > _MOST_STEPS:
         return None
     cost = op.cost(*inputs)
     seconds = estimated_seconds(context, p.dtype, cost.flops / 2, cost.bytes)
@@ -91,9 +89,8 @@ def _algorithm(op: Any, inputs: tuple[TensorSpec, ...], context: Context) -> Alg
 
 def _calls(binding: Binding) -> Sequence[Call]:
     a, b = anchor_operands(binding.op, binding.inputs)
-    anchor = anchor_of(binding.op)
-    p = Problem.of(anchor, a.spec, b.spec)
-    row, step = reversed(a.strides) if anchor.transpose_a else a.strides
+    p = Problem.of_node(binding.op, [slot.spec for slot in binding.inputs])
+    row, step = reversed(a.strides) if p.op.transpose_a else a.strides
     code = FewSteps(p.dtype, lanes_of(binding.target, p.dtype), Epilogue.of(binding))
     sizes = (p.rows, p.depth, p.columns, row, step, b.strides[0], *epilogue_sizes(binding))
     return [Call(code, (a, b, *epilogue_places(binding)), tuple(epilogue_outputs(binding)), sizes)]

@@ -10,6 +10,7 @@ from typing import Any
 from minigraph.backend import Algorithm
 from minigraph.backends.llvm.call import Binding, Call, Context
 from minigraph.ir.spec import DType, TensorSpec
+from minigraph.lowering.epilogue import anchor_of, anchor_operands
 from minigraph.ops.matmul import MatMul
 
 
@@ -30,6 +31,11 @@ class Problem:
         if op.transpose_b:
             b = b.with_shape((*b.shape[:-2], b.shape[-1], b.shape[-2]))
         return Problem(op, a, b, y)
+
+    @staticmethod
+    def of_node(op: Any, inputs: Sequence[TensorSpec]) -> Problem:
+        """The product of a node, fused or not."""
+        return Problem.of(anchor_of(op), *anchor_operands(op, inputs))
 
     @property
     def dtype(self) -> DType:
