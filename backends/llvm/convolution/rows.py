@@ -11,7 +11,7 @@ from minigraph.backends.llvm.convolution.direct import weight_source
 from minigraph.backends.llvm.convolution.method import Method, Problem, estimated_seconds
 from minigraph.backends.llvm.convolution.pack import computed, pack_calls
 from minigraph.backends.llvm.convolution.rows_lines import (
-    block_rows,
+    balanced_block,
     line_sizes,
     rows_reach,
     scratch_bytes,
@@ -27,7 +27,6 @@ from minigraph.ops.geometry import ConvGeometry
 
 FEW_CHANNELS = 15
 _MOST_STEPS = 128
-_ITEMS = 8  # of each thread, at least
 
 _TILES_WITH_32_REGISTERS = {1: (28, 0.66), 2: (12, 0.75), 3: (9, 0.78), 4: (6, 0.8)}
 _TILES_WITH_16_REGISTERS = {1: (10, 0.5), 2: (6, 0.75)}
@@ -65,7 +64,7 @@ def _algorithm(name: str, problem: Problem, context: Context) -> Algorithm | Non
     seconds = estimated_seconds(
         context, dtype, g.flops / 2 * cost, problem.bytes + prepared, attained=1.0
     )
-    rows = _block(g, dtype, context.threads)
+    rows = balanced_block(g, dtype, context.threads)
     workspace = context.threads * scratch_bytes(g, dtype, rows)
     return Algorithm(name, workspace, seconds, prepared=prepared, prepares=(problem.operands[1],))
 
@@ -75,20 +74,12 @@ def _packed_elements(g: ConvGeometry, tile: Tile) -> int:
     return panels * g.kernel[0] * g.kernel[1] * g.in_channels * tile.columns
 
 
-def _block(g: ConvGeometry, dtype: DType, threads: int) -> int:
-    """Output rows of an item. No sum depends on it."""
-    rows = block_rows(g, dtype)
-    while rows > 1 and g.batch * -(-g.out_height // rows) < _ITEMS * threads:
-        rows = -(-rows // 2)
-    return rows
-
-
 def _calls(binding: Binding) -> Sequence[Call]:
     x, w = anchor_operands(binding.op, binding.inputs)
     g, dtype = anchor_of(binding.op).geometry(x.spec, w.spec), x.spec.dtype
     tile, _ = choose_row_tile(binding.target, dtype, g.out_width, g.out_channels)
     assert binding.prepared is not None and binding.workspace is not None
-    sizes = line_sizes(g, x, _block(g, dtype, binding.threads))
+    sizes = line_sizes(g, x, balanced_block(g, dtype, binding.threads))
     code = RowProduct(
         dtype, window_of(g, x), tile, Epilogue.of(binding), g.out_channels % tile.columns == 0
     )

@@ -8,6 +8,8 @@ there. Every input row of a block of output rows is copied once.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -24,6 +26,7 @@ from minigraph.ops.geometry import ConvGeometry
 N = TypeVar("N", int, Value)  # int where a call is made, Value within the kernel
 
 _LINES_BYTES = 16 << 10  # of a block, which stays in the first-level cache
+_ITEMS = 8  # blocks of each thread, at least
 _SLACK = 16  # elements: what vectors may run over the end of a line
 
 
@@ -104,6 +107,14 @@ def block_rows(g: ConvGeometry, dtype: DType) -> int:
     return rows
 
 
+def balanced_block(g: ConvGeometry, dtype: DType, threads: int) -> int:
+    """The same, but fewer where that gives threads their share. No sum may depend on it."""
+    rows = block_rows(g, dtype)
+    while rows > 1 and g.batch * -(-g.out_height // rows) < _ITEMS * threads:
+        rows = -(-rows // 2)
+    return rows
+
+
 def scratch_bytes(g: ConvGeometry, dtype: DType, rows: int) -> int:
     """Memory for the lines of a block of output rows, in whole cache lines."""
     return -(-lines_needed(g, rows) * line_elements(g) * computed(dtype).itemsize // 64) * 64
@@ -138,6 +149,17 @@ class Lines:
         image = k.view(k.pointers[0], dtype, s.image_stride, s.row_stride, s.pixel_stride)
         memory = k.view(k.pointers[-1], DType.UINT8, 1).at(k.thread * s.scratch_bytes)
         return Lines(k, window, s, image, k.view(memory.pointer, computed(dtype), s.line, 1))
+
+    @contextmanager
+    def blocks(self) -> Iterator[tuple[Value, Value, Value]]:
+        """This thread's blocks of output rows, copied: image, first row, number of rows."""
+        k, s = self.k, self.s
+        down = (s.out_height + s.block - 1) // s.block
+        with k.parallel(s.images * down) as item:
+            image, first = item // down, item % down * s.block
+            rows = k.minimum(s.block, s.out_height - first)
+            self.fill(image, first, rows)
+            yield image, first, rows
 
     def fill(self, image: Value, first: Value, rows: Value) -> None:
         """Copy what ``rows`` output rows from the first on read."""

@@ -57,15 +57,13 @@ class RowProduct(KernelCode):
         outputs, strides = k.sizes[own], k.sizes[own + 1 :]
         writer = self.epilogue.writer(k, k.pointers[2:-1], strides)
         lines = Lines.of(k, self.dtype, self.window, s)
-        blocks = (s.out_height + s.block - 1) // s.block
         panels = (outputs + (self.tile.columns - 1)) // self.tile.columns
-        with k.parallel(s.images * blocks) as item:
-            image, first = item // blocks, item % blocks * s.block
-            rows = k.minimum(s.block, s.out_height - first)
-            lines.fill(image, first, rows)
-            with k.loop(0, panels) as panel, k.loop(0, rows) as row:
-                place = writer.at(image, first + row)
-                self._row(k, s, lines, row, panel, outputs, place)
+        with (
+            lines.blocks() as (image, first, rows),
+            k.loop(0, panels) as panel,
+            k.loop(0, rows) as row,
+        ):
+            self._row(k, s, lines, row, panel, outputs, writer.at(image, first + row))
 
     def _row(
         self,

@@ -9,6 +9,7 @@ from minigraph.backend import Algorithm, Refused
 from minigraph.backends.llvm.call import Binding, Call, Context, Lowering
 from minigraph.backends.llvm.convolution import (
     direct,
+    pixels,
     rows,
     rows_gradient,
     rows_spread,
@@ -20,7 +21,7 @@ from minigraph.ir.spec import TensorSpec
 from minigraph.ops.conv import Conv2d, Conv2dGradWeight, ConvTranspose2d
 
 CANDIDATES: Mapping[type, tuple[Method, ...]] = {
-    Conv2d: (direct.DIRECT, rows.ROWS),
+    Conv2d: (direct.DIRECT, rows.ROWS, pixels.PIXELS),
     ConvTranspose2d: (direct.DIRECT, rows_spread.SPREAD),
     Conv2dGradWeight: (weight_gradient.SUMS, rows_gradient.ROWS),
 }

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import or_
 
 from minigraph.backend import Slot
 from minigraph.backends.llvm.call import Call
@@ -120,8 +122,10 @@ class WholeMaxPool(KernelCode):
             def body(c: Value, mask: Value | None) -> None:
                 window = pixel.at(c).strided(1)
                 values = [window.load(place, lanes=lanes, mask=mask) for place in places]
-                best, where = self._maximum(k, values)
-                _store_results(there, best, where, c, mask)
+                if self.positions is None:
+                    there[0].store(_largest(k, values), c, mask=mask)
+                else:
+                    _store_results(there, *self._maximum(k, values), c, mask)
 
             k.vectors(channels, lanes, body)
 
@@ -144,6 +148,16 @@ def _number_type(dtype: DType, positions: DType | None) -> Type:
 
 def _as_number(index: Value, numbers: Type) -> Value:
     return index.to(numbers.with_lanes(1)).spread(numbers.lanes)
+
+
+def _largest(k: Kernel, values: Sequence[Value]) -> Value:
+    """Without its number: a maximum is one instruction, and one finds a NaN in two values."""
+    best = values[0]
+    for value in values[1:]:
+        best = (value > best).select(value, best)
+    others = [*values[1::2], values[0]]  # the last one's where their number is odd
+    undefined = [a.is_nan() | b.is_nan() for a, b in zip(values[::2], others, strict=False)]
+    return reduce(or_, undefined).select(k.constant(float("nan"), best.type), best)
 
 
 def _larger(best: Value, where: Value, value: Value, number: Value) -> list[Value]:

@@ -22,16 +22,17 @@ _TILES = 4  # tiles along each side of the block that is one thread's piece of w
 
 
 def transposed(vectors: Sequence[Value]) -> list[Value]:
-    """A square of vectors, rows and columns exchanged.
+    """Vectors of as many lanes as there are: rows and columns exchanged.
 
-    Round by round, blocks of 1, 2, 4, ... lanes are exchanged between rows that far apart: lane
-    bits and row bits change places one by one.
+    Wider ones are squares side by side, and each is transposed. Round by round, blocks of 1, 2, 4,
+    ... lanes are exchanged between rows that far apart: lane bits and row bits change places one by
+    one.
     """
-    rows, lanes, width = list(vectors), len(vectors), 1
-    while width < lanes:
+    rows, lanes, width = list(vectors), vectors[0].lanes, 1
+    while width < len(rows):
         low = [i if i & width == 0 else lanes + i - width for i in range(lanes)]
         high = [i + width if i & width == 0 else lanes + i for i in range(lanes)]
-        for i in (i for i in range(lanes) if i & width == 0):
+        for i in (i for i in range(len(rows)) if i & width == 0):
             a, b = rows[i], rows[i + width]
             rows[i], rows[i + width] = a.shuffle(low, b), a.shuffle(high, b)
         width *= 2

@@ -140,6 +140,34 @@ def test_few_channels(target: str, gap: int, geometry: Any) -> None:
     check(step.run(), convolved(np.zeros(x), weight, *attributes, 1, gradient)[0])
 
 
+ONE_CHANNEL = [
+    # channels out, kernel, stride down, padding, dilation down, size
+    (6, (5, 5), 1, ((2, 2), (2, 2)), 1, (28, 28)),
+    (1, (3, 3), 1, PADDINGS[1], 1, (9, 16)),
+    (8, (7, 3), 2, PADDINGS[2], 1, (17, 33)),
+    (20, (2, 1), 1, PADDINGS[0], 3, (12, 50)),
+    (35, (1, 16), 1, PADDINGS[0], 1, (3, 47)),
+    (3, (4, 3), 3, ((5, 4), (9, 8)), 2, (1, 2)),  # windows of padding alone
+]
+
+
+@pytest.mark.parametrize("geometry", ONE_CHANNEL)
+@pytest.mark.parametrize(
+    ("target", "gap"), [("host", 0), ("host", GAP), ("avx2", 0), ("sse4", GAP)]
+)
+def test_one_channel(target: str, gap: int, geometry: Any) -> None:
+    outputs, kernel, stride, padding, dilation, size = geometry
+    library = Library(named(target), ObjectCache(cache_folder("llvm")))
+    x, w = (3, 1, *size), (outputs, 1, *kernel)
+    attributes = ((stride, 1), padding, (dilation, 1))
+    forward = Conv2d(*attributes)
+    y = forward.geometry(TensorSpec(x), TensorSpec(w)).output_shape
+    bias = (1, outputs, 1, 1)
+    step = Step(library, fused(forward), x, w, bias, y, y, algorithm="pixels", gap=gap)
+    x64, w64, *rest = wide(step.operands)
+    check(step.run(), finished(convolved(x64, w64, *attributes), *rest))
+
+
 def test_an_infinity_stays_in_its_window(library: Library) -> None:
     x, w, y = (1, 3, 9, 40), (2, 3, 3, 3), (1, 2, 9, 40)
     step = Step(library, ConvTranspose2d(padding=SAME), y, w, algorithm="spread")
@@ -161,6 +189,7 @@ def test_bits_do_not_depend_on_threads(library: Library, threads: int) -> None:
         (ConvTranspose2d(padding=SAME), "direct", (y, w)),
         (Conv2dGradWeight((3, 3), padding=SAME), "sums", (x, y)),
         (Conv2d(padding=SAME), "rows", (few, (72, 3, 3, 3))),
+        (Conv2d(padding=SAME), "pixels", ((2, 1, 24, 20), (6, 1, 3, 3))),
         (Conv2dGradWeight((3, 3), padding=SAME), "rows", (few, y)),
         (ConvTranspose2d(padding=SAME), "spread", (y, (72, 3, 3, 3))),
     ):
