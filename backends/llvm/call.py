@@ -28,13 +28,12 @@ class Call:
     prepares: bool = False  # fills ``Binding.prepared``, from operands that may never change
 
     def __post_init__(self) -> None:
-        given, taken = len(self.reads) + len(self.writes), self.code.pointers
+        name, taken, sizes = type(self.code).__name__, self.code.pointers, self.code.sizes
+        given = len(self.reads) + len(self.writes)
         if given != taken:
-            raise ValueError(f"Expected {taken} places for {self.code.symbol}, got {given}")
-        if len(self.sizes) != self.code.sizes:
-            raise ValueError(
-                f"Expected {self.code.sizes} sizes for {self.code.symbol}, got {len(self.sizes)}"
-            )
+            raise ValueError(f"Expected {taken} places for {name}, got {given}")
+        if len(self.sizes) != sizes:
+            raise ValueError(f"Expected {sizes} sizes for {name}, got {len(self.sizes)}")
 
 
 @dataclass(frozen=True, slots=True)

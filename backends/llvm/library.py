@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import llvmlite.binding as llvm
@@ -33,17 +33,16 @@ class Library:
         with self._lock:
             missing = [code for code in dict.fromkeys(codes) if code not in self._addresses]
             keys = {code: code.key(self.target) for code in missing}
-            objects = {code: self._cache.read(keys[code]) for code in missing}
-            unknown = [code for code in missing if objects[code] is None]
+            found = {code: self._cache.read(keys[code]) for code in missing}
+            objects = {code: data for code, data in found.items() if data is not None}
+            unknown = [code for code in missing if code not in objects]
             for code, data in zip(unknown, self._compile(unknown), strict=True):
                 objects[code] = data
                 self._cache.write(keys[code], data)
             if unknown:
                 self._cache.prune()
-            for code in missing:
-                machine_code = objects[code]
-                assert machine_code is not None
-                self._addresses[code] = self._link(machine_code, code.symbol)
+            if missing:
+                self._link(objects)
 
     def address(self, code: KernelCode) -> int:
         """Where a loaded kernel starts."""
@@ -69,16 +68,19 @@ class Library:
         finally:
             pool.shutdown(cancel_futures=True)  # Ctrl-C waits for what was begun alone
 
-    def _link(self, data: bytes, symbol: str) -> int:
+    def _link(self, objects: Mapping[KernelCode, bytes]) -> None:
+        """All with one engine: to make an engine takes as long as to link twenty kernels."""
         empty = llvm.parse_assembly("", llvm.create_context())
         engine = llvm.create_mcjit_compiler(empty, self.target.machine())
-        engine.add_object_file(llvm.ObjectFileRef.from_data(data))
-        engine.finalize_object()
         self._engines.append(engine)
-        address = engine.get_function_address(symbol)
-        if not address:
-            raise RuntimeError(f"Expected the symbol {symbol} in its object file, got none")
-        return address
+        for data in objects.values():
+            engine.add_object_file(llvm.ObjectFileRef.from_data(data))
+        engine.finalize_object()
+        addresses = {code: engine.get_function_address(code.symbol) for code in objects}
+        for code, address in addresses.items():
+            if not address:
+                raise RuntimeError(f"Expected {code.symbol} in its object file, got none")
+        self._addresses |= addresses
 
 
 def _close(engines: list[llvm.ExecutionEngine]) -> None:

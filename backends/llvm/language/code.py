@@ -41,14 +41,21 @@ class KernelCode(ABC):
 
     @property
     def symbol(self) -> str:
-        """The function's name in its module."""
-        return type(self).__name__
+        """The function's name, which no other kernel has: many are linked at once."""
+        return f"{type(self).__name__}_{_digest(self._identity)[:16]}"
 
     def key(self, target: Target) -> str:
         """A name for the machine code: a hash of all that it depends on."""
+        return _digest((*self._identity, target, version()))
+
+    @property
+    def _identity(self) -> tuple:
         attributes = [(field.name, repr(getattr(self, field.name))) for field in fields(self)]  # type: ignore[arg-type]
-        parts = (type(self).__module__, type(self).__qualname__, attributes, target, version())
-        return hashlib.sha256(repr(parts).encode()).hexdigest()
+        return type(self).__module__, type(self).__qualname__, attributes
+
+
+def _digest(parts: tuple) -> str:
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
 def assembly(code: KernelCode, target: Target) -> str:

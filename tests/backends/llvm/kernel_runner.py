@@ -47,6 +47,17 @@ def run_kernel(
     code = Written(body, len(arrays), len(sizes))
     library = Library(named(target), ObjectCache(Path("/dev/null/none")))
     library.load([code])
+    return call(library, code, arrays, sizes, threads)
+
+
+def call(
+    library: Library,
+    code: KernelCode,
+    arrays: Sequence[np.ndarray],
+    sizes: Sequence[int] = (),
+    threads: int = 2,
+) -> tuple[int, int]:
+    """Run a kernel that is loaded; its refusal flag and the refused position."""
     refused = np.array([0, np.iinfo(np.int64).max])
     words = [refused.ctypes.data, refused.ctypes.data + 8]
     words += [array.ctypes.data for array in arrays]
