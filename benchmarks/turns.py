@@ -18,9 +18,10 @@ import os
 import signal
 import statistics
 import subprocess
+import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -83,6 +84,32 @@ def take_turns(
 
     Raises ValueError where they do not have the same number of parameters.
     """
+    with _ending_when_asked():
+        return _take_turns(contenders, turns, steps, threads, patience, end, device_bytes)
+
+
+@contextlib.contextmanager
+def _ending_when_asked() -> Iterator[None]:
+    """SIGTERM (of ``timeout``, say) ends as Ctrl-C does: no contender stays behind, stopped."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _take_turns(
+    contenders: Sequence[Contender],
+    turns: int,
+    steps: int,
+    threads: int,
+    patience: float | None,
+    end: float | None,
+    device_bytes: Callable[[], int | None],
+) -> Comparison:
     result = Comparison()
     processes: dict[str, _Process] = {}
     now = time.monotonic()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -124,11 +126,33 @@ def test_what_a_contender_started_ends_with_it(tmp_path):
         [Contender("x", [sys.executable, "-c", code])], turns=1, steps=1, threads=1, patience=3
     )
     assert time.monotonic() - start < 30  # its child holds the pipe open
-    pid = int((tmp_path / "pid").read_text())
-    deadline = time.monotonic() + 20  # a signal is sent at once; a busy machine ends it when it can
+    assert _ends(int((tmp_path / "pid").read_text()))
+
+
+def test_a_benchmark_that_is_terminated_leaves_no_contender_behind(tmp_path):
+    pid = tmp_path / "pid"
+    contender = f"import os, time; open({str(pid)!r}, 'w').write(str(os.getpid())); time.sleep(60)"
+    code = (
+        "import sys\n"
+        "from benchmarks.turns import Contender, take_turns\n"
+        f"one = Contender('one', [sys.executable, '-c', {contender!r}])\n"
+        "take_turns([one], turns=1, steps=1, threads=1)"
+    )
+    root = Path(__file__).parents[2]
+    benchmark = subprocess.Popen([sys.executable, "-c", code], cwd=root)
+    while benchmark.poll() is None and not (pid.is_file() and pid.read_text()):
+        time.sleep(0.05)
+    benchmark.terminate()
+    assert benchmark.wait(20) == 128 + signal.SIGTERM
+    assert _ends(int(pid.read_text()))
+
+
+def _ends(pid: int) -> bool:
+    """A signal is sent at once; a busy machine ends the process when it can."""
+    deadline = time.monotonic() + 20
     while _is_running(pid) and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert not _is_running(pid)
+    return not _is_running(pid)
 
 
 def _is_running(pid: int) -> bool:

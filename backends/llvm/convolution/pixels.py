@@ -12,23 +12,15 @@ The results of a tile are transposed in registers before its epilogue, as channe
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass
 
 from minigraph.backend import Algorithm
 from minigraph.backends.llvm.call import Binding, Call, Context
-from minigraph.backends.llvm.convolution.direct import weight_source
-from minigraph.backends.llvm.convolution.method import Method, Problem, estimated_seconds
-from minigraph.backends.llvm.convolution.pack import computed, pack_calls
-from minigraph.backends.llvm.convolution.rows_lines import (
-    Lines,
-    LineSizes,
-    Window,
-    balanced_block,
-    line_sizes,
-    rows_reach,
-    scratch_bytes,
-    window_of,
-)
+from minigraph.backends.llvm.convolution.method import Method, Problem
+from minigraph.backends.llvm.convolution.pack import computed
+from minigraph.backends.llvm.convolution.rows import line_algorithm, line_calls
+from minigraph.backends.llvm.convolution.rows_lines import Lines, rows_reach, window_of
+from minigraph.backends.llvm.convolution.rows_product import LineProduct
 from minigraph.backends.llvm.convolution.tile import (
     Results,
     Tile,
@@ -37,16 +29,14 @@ from minigraph.backends.llvm.convolution.tile import (
     lanes_of,
     zeros,
 )
-from minigraph.backends.llvm.kernels.epilogue import Epilogue, EpilogueWriter, epilogue_sizes
+from minigraph.backends.llvm.kernels.epilogue import Epilogue, EpilogueWriter
 from minigraph.backends.llvm.kernels.transposition import transposed
-from minigraph.backends.llvm.language.code import KernelCode
 from minigraph.backends.llvm.language.kernel import Kernel
 from minigraph.backends.llvm.language.value import Value
 from minigraph.backends.llvm.language.view import Index
 from minigraph.backends.llvm.target import Target
 from minigraph.ir.spec import DType
-from minigraph.lowering.epilogue import anchor_of, anchor_operands, epilogue_places
-from minigraph.ops.geometry import ConvGeometry
+from minigraph.lowering.epilogue import anchor_of, anchor_operands
 
 _MOST_CHANNELS = 8  # of a tile: what is transposed at once
 _MOST_VECTORS = 4
@@ -56,53 +46,24 @@ _TRANSPOSE_AND_STORE = 120  # multiply-adds that could be done meanwhile, a vect
 
 
 @dataclass(frozen=True)
-class PixelProduct(KernelCode):
-    """Arguments: inputs, packed weights, the epilogue's; output, scratch.
+class PixelProduct(LineProduct):
+    """Tiles of output channels (rows) and vectors of neighbouring output pixels.
 
-    Sizes: ``LineSizes``, output channels, the epilogue's strides. There are ``tile.lanes`` output
-    pixels in a row at least.
+    There are ``tile.lanes`` output pixels in a row at least. The last vector of a row starts where
+    it ends with the row.
     """
 
-    dtype: DType
-    window: Window
-    tile: Tile  # rows are output channels
-    epilogue: Epilogue
-
     @property
-    def pointers(self) -> int:
-        return 3 + self.epilogue.pointers
+    def channels(self) -> int:
+        return self.tile.rows
 
-    @property
-    def sizes(self) -> int:
-        return len(fields(LineSizes)) + 1 + self.epilogue.sizes
-
-    def emit(self, k: Kernel) -> None:
-        own = len(fields(LineSizes))
-        s: LineSizes[Value] = LineSizes(*k.sizes[:own])
-        outputs, strides = k.sizes[own], k.sizes[own + 1 :]
-        writer = self.epilogue.writer(k, k.pointers[2:-1], strides)
-        lines = Lines.of(k, self.dtype, self.window, s)
-        with (
-            lines.blocks() as (image, first, rows),
-            k.loop(0, outputs, self.tile.rows) as channel,
-            k.loop(0, rows) as row,
-        ):
-            self._row(k, lines, row, channel, outputs, writer.at(image, first + row))
-
-    def _row(
-        self,
-        k: Kernel,
-        lines: Lines,
-        row: Value,
-        channel: Value,
-        outputs: Value,
-        writer: EpilogueWriter,
+    def emit_row(
+        self, k: Kernel, lines: Lines, row: Value, channel: Value, left: Value, out: EpilogueWriter
     ) -> None:
-        """A few channels of a row of outputs; the last vector starts where it ends with the row."""
         s, tile, lanes = lines.s, self.tile, self.tile.lanes
         panels = k.view(k.pointers[1], computed(self.dtype), self.window.taps * lanes, lanes, 1)
         weights = panels.at(channel // lanes * s.kernel_rows, 0, channel % lanes)
-        count = k.minimum(outputs - channel, tile.rows)
+        mask = k.first_lanes(k.minimum(left, tile.rows), _transposed_at_once(lanes))
         with k.loop(0, s.out_width, tile.columns) as start:
             ends = s.out_width - lanes
             columns = [k.minimum(start + j * lanes, ends) for j in range(tile.vectors)]
@@ -124,26 +85,20 @@ class PixelProduct(KernelCode):
             before = zeros(k, tile, self.dtype)
             results = carry_tile(k, tile, k.index(0), s.kernel_rows, before, add_row)
             for j, column in enumerate(columns):
-                planes = [vectors[j] for vectors in results]
-                self._store(k, planes, column, channel, count, writer)
+                for i, pixel in enumerate(_pixels(k, [vectors[j] for vectors in results])):
+                    out.store(pixel, (0, 0, column + i), channel, mask)
 
-    def _store(
-        self,
-        k: Kernel,
-        planes: Sequence[Value],
-        column: Value,
-        channel: Value,
-        count: Value,
-        writer: EpilogueWriter,
-    ) -> None:
-        """A vector of pixels of each channel, as one vector of channels for each pixel."""
-        side = _transposed_at_once(self.tile.lanes)
-        mask = k.first_lanes(count, side)
-        square = [*planes, *[k.zero(planes[0].type)] * (side - len(planes))]
-        for i, vector in enumerate(transposed(square)):
-            for first in range(0, vector.lanes, side):  # square by square
-                pixel = vector.shuffle(range(first, first + side))
-                writer.store(pixel, (0, 0, column + (first + i)), channel, mask)
+
+def _pixels(k: Kernel, planes: Sequence[Value]) -> list[Value]:
+    """Vectors of pixels, one a channel, as vectors of channels, one a pixel."""
+    lanes = planes[0].lanes
+    side = _transposed_at_once(lanes)
+    square = [*planes, *[k.zero(planes[0].type)] * (side - len(planes))]
+    mixed = transposed(square)
+    return [
+        mixed[pixel % side].shuffle(range(pixel - pixel % side, pixel - pixel % side + side))
+        for pixel in range(lanes)
+    ]
 
 
 def _transposed_at_once(lanes: int) -> int:
@@ -170,38 +125,20 @@ def _algorithm(name: str, problem: Problem, context: Context) -> Algorithm | Non
     g, dtype = problem.geometry, problem.dtype
     if g.in_channels != 1 or g.stride[1] != 1 or g.kernel[1] > _MOST_TAPS or not rows_reach(g):
         return None
-    if problem.bytes == 0 or g.out_width < lanes_of(context.target, dtype):
+    if 0 in g.output_shape or problem.bytes == 0 or g.out_width < lanes_of(context.target, dtype):
         return None
     tile, cost = _choose_tile(context.target, dtype, g.out_width, g.out_channels)
     stores = _TRANSPOSE_AND_STORE / (g.kernel[0] * g.kernel[1] * tile.rows)
-    multiply_adds = g.flops / 2 * cost * (1 + stores)
-    prepared = _packed_elements(g, tile) * computed(dtype).itemsize
-    seconds = estimated_seconds(
-        context, dtype, multiply_adds, problem.bytes + prepared, attained=_ATTAINED
-    )
-    rows = balanced_block(g, dtype, context.threads)
-    workspace = context.threads * scratch_bytes(g, dtype, rows)
-    return Algorithm(name, workspace, seconds, prepared=prepared, prepares=(problem.operands[1],))
-
-
-def _packed_elements(g: ConvGeometry, tile: Tile) -> int:
-    return -(-g.out_channels // tile.lanes) * tile.lanes * g.kernel[0] * g.kernel[1]
+    multiply_adds = g.flops / 2 * cost * (1 + stores) / _ATTAINED
+    return line_algorithm(name, problem, context, multiply_adds, tile.lanes)
 
 
 def _calls(binding: Binding) -> Sequence[Call]:
     x, w = anchor_operands(binding.op, binding.inputs)
     g, dtype = anchor_of(binding.op).geometry(x.spec, w.spec), x.spec.dtype
     tile, _ = _choose_tile(binding.target, dtype, g.out_width, g.out_channels)
-    assert binding.prepared is not None and binding.workspace is not None
-    sizes = line_sizes(g, x, balanced_block(g, dtype, binding.threads))
-    product = Call(
-        PixelProduct(dtype, window_of(g, x), tile, Epilogue.of(binding)),
-        (x, binding.prepared, *epilogue_places(binding)),
-        (binding.output, binding.workspace),
-        (*astuple(sizes), g.out_channels, *epilogue_sizes(binding)),
-    )
-    packing = pack_calls(w, binding.prepared, weight_source(w, g, False), tile.lanes)
-    return [*packing, product]
+    code = PixelProduct(dtype, window_of(g, x), tile, Epilogue.of(binding))
+    return line_calls(binding, code, tile.lanes)
 
 
 PIXELS = Method("pixels", _algorithm, _calls)

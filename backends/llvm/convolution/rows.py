@@ -17,13 +17,12 @@ from minigraph.backends.llvm.convolution.rows_lines import (
     scratch_bytes,
     window_of,
 )
-from minigraph.backends.llvm.convolution.rows_product import RowProduct
+from minigraph.backends.llvm.convolution.rows_product import LineProduct, RowProduct
 from minigraph.backends.llvm.convolution.tile import Tile, lanes_of
 from minigraph.backends.llvm.kernels.epilogue import Epilogue, epilogue_sizes
 from minigraph.backends.llvm.target import Target
 from minigraph.ir.spec import DType
 from minigraph.lowering.epilogue import anchor_of, anchor_operands, epilogue_places
-from minigraph.ops.geometry import ConvGeometry
 
 FEW_CHANNELS = 15
 _MOST_STEPS = 128
@@ -60,37 +59,46 @@ def _algorithm(name: str, problem: Problem, context: Context) -> Algorithm | Non
     if problem.bytes == 0 or 0 in g.output_shape or g.in_channels == 0:
         return None
     tile, cost = choose_row_tile(context.target, dtype, g.out_width, g.out_channels)
-    prepared = _packed_elements(g, tile) * computed(dtype).itemsize
-    seconds = estimated_seconds(
-        context, dtype, g.flops / 2 * cost, problem.bytes + prepared, attained=1.0
-    )
+    return line_algorithm(name, problem, context, g.flops / 2 * cost, tile.columns)
+
+
+def line_algorithm(
+    name: str, problem: Problem, context: Context, multiply_adds: float, panel: int
+) -> Algorithm:
+    """A product from lines, over weights in panels of so many columns."""
+    g, dtype = problem.geometry, problem.dtype
+    panels = -(-g.out_channels // panel)
+    elements = panels * panel * g.kernel[0] * g.kernel[1] * g.in_channels
+    prepared = elements * computed(dtype).itemsize
+    moved = problem.bytes + prepared
+    seconds = estimated_seconds(context, dtype, multiply_adds, moved, attained=1.0)
     rows = balanced_block(g, dtype, context.threads)
     workspace = context.threads * scratch_bytes(g, dtype, rows)
     return Algorithm(name, workspace, seconds, prepared=prepared, prepares=(problem.operands[1],))
 
 
-def _packed_elements(g: ConvGeometry, tile: Tile) -> int:
-    panels = -(-g.out_channels // tile.columns)
-    return panels * g.kernel[0] * g.kernel[1] * g.in_channels * tile.columns
+def line_calls(binding: Binding, product: LineProduct, panel: int) -> list[Call]:
+    """The packing of its weights, and the product."""
+    x, w = anchor_operands(binding.op, binding.inputs)
+    g = anchor_of(binding.op).geometry(x.spec, w.spec)
+    assert binding.prepared is not None and binding.workspace is not None
+    sizes = line_sizes(g, x, balanced_block(g, x.spec.dtype, binding.threads))
+    call = Call(
+        product,
+        (x, binding.prepared, *epilogue_places(binding)),
+        (binding.output, binding.workspace),
+        (*astuple(sizes), g.out_channels, *epilogue_sizes(binding)),
+    )
+    return [*pack_calls(w, binding.prepared, weight_source(w, g, False), panel), call]
 
 
 def _calls(binding: Binding) -> Sequence[Call]:
     x, w = anchor_operands(binding.op, binding.inputs)
     g, dtype = anchor_of(binding.op).geometry(x.spec, w.spec), x.spec.dtype
     tile, _ = choose_row_tile(binding.target, dtype, g.out_width, g.out_channels)
-    assert binding.prepared is not None and binding.workspace is not None
-    sizes = line_sizes(g, x, balanced_block(g, dtype, binding.threads))
-    code = RowProduct(
-        dtype, window_of(g, x), tile, Epilogue.of(binding), g.out_channels % tile.columns == 0
-    )
-    product = Call(
-        code,
-        (x, binding.prepared, *epilogue_places(binding)),
-        (binding.output, binding.workspace),
-        (*astuple(sizes), g.out_channels, *epilogue_sizes(binding)),
-    )
-    packing = pack_calls(w, binding.prepared, weight_source(w, g, False), tile.columns)
-    return [*packing, product]
+    whole = g.out_channels % tile.columns == 0
+    code = RowProduct(dtype, window_of(g, x), tile, Epilogue.of(binding), whole)
+    return line_calls(binding, code, tile.columns)
 
 
 ROWS = Method("rows", _algorithm, _calls)

@@ -1,5 +1,7 @@
 """Convolution of images with few channels: sums over the rows of ``rows_lines.py``.
 
+``LineProduct`` is what such kernels share; ``RowProduct`` is the one for several channels:
+
 ::
 
     for each block of output rows:
@@ -10,6 +12,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass, fields
 
 from minigraph.backends.llvm.convolution.pack import computed
@@ -30,18 +33,16 @@ from minigraph.ir.spec import DType
 
 
 @dataclass(frozen=True)
-class RowProduct(KernelCode):
+class LineProduct(KernelCode):
     """Arguments: inputs, packed panels, the epilogue's; output, scratch.
 
-    Sizes: ``LineSizes``, output channels, the epilogue's strides. There are ``tile.rows`` output
-    pixels in a row at least.
+    Sizes: ``LineSizes``, output channels, the epilogue's strides.
     """
 
     dtype: DType
     window: Window
-    tile: Tile  # rows are neighbouring output pixels
+    tile: Tile
     epilogue: Epilogue
-    whole_panels: bool  # no panel is filled up
 
     @property
     def pointers(self) -> int:
@@ -51,41 +52,55 @@ class RowProduct(KernelCode):
     def sizes(self) -> int:
         return len(fields(LineSizes)) + 1 + self.epilogue.sizes
 
+    @property
+    @abstractmethod
+    def channels(self) -> int:
+        """Output channels of a tile."""
+
     def emit(self, k: Kernel) -> None:
         own = len(fields(LineSizes))
         s: LineSizes[Value] = LineSizes(*k.sizes[:own])
         outputs, strides = k.sizes[own], k.sizes[own + 1 :]
         writer = self.epilogue.writer(k, k.pointers[2:-1], strides)
         lines = Lines.of(k, self.dtype, self.window, s)
-        panels = (outputs + (self.tile.columns - 1)) // self.tile.columns
         with (
             lines.blocks() as (image, first, rows),
-            k.loop(0, panels) as panel,
+            k.loop(0, outputs, self.channels) as channel,
             k.loop(0, rows) as row,
         ):
-            self._row(k, s, lines, row, panel, outputs, writer.at(image, first + row))
+            place = writer.at(image, first + row)
+            self.emit_row(k, lines, row, channel, outputs - channel, place)
 
-    def _row(
-        self,
-        k: Kernel,
-        s: LineSizes[Value],
-        lines: Lines,
-        row: Value,
-        panel: Value,
-        outputs: Value,
-        writer: EpilogueWriter,
+    @abstractmethod
+    def emit_row(
+        self, k: Kernel, lines: Lines, row: Value, channel: Value, left: Value, out: EpilogueWriter
     ) -> None:
-        """One row of outputs, tile by tile; the last tile starts where it ends with the row."""
-        tile, steps = self.tile, self.window.steps
-        channel = panel * tile.columns
+        """A row of outputs, tile by tile, from a channel on; so many channels are left."""
+
+
+@dataclass(frozen=True)
+class RowProduct(LineProduct):
+    """Tiles of neighbouring output pixels (rows) and vectors of output channels.
+
+    There are ``tile.rows`` output pixels in a row at least. The last tile of a row starts where it
+    ends with the row.
+    """
+
+    whole_panels: bool  # no panel is filled up
+
+    @property
+    def channels(self) -> int:
+        return self.tile.columns
+
+    def emit_row(
+        self, k: Kernel, lines: Lines, row: Value, channel: Value, left: Value, out: EpilogueWriter
+    ) -> None:
+        s, tile, steps = lines.s, self.tile, self.window.steps
         masks: list[Value | None] = [None] * tile.vectors
         if not self.whole_panels:
-            masks = [
-                k.first_lanes(outputs - channel - j * tile.lanes, tile.lanes)
-                for j in range(tile.vectors)
-            ]
+            masks = [k.first_lanes(left - j * tile.lanes, tile.lanes) for j in range(tile.vectors)]
         packed = k.view(k.pointers[1], computed(self.dtype), steps * tile.columns, tile.columns, 1)
-        weights = packed.at(panel * s.kernel_rows)
+        weights = packed.at(channel // tile.columns * s.kernel_rows)
         with k.loop(0, s.out_width, tile.rows) as start:
             column = k.minimum(start, s.out_width - tile.rows)
 
@@ -111,4 +126,4 @@ class RowProduct(KernelCode):
             results = carry_tile(k, tile, k.index(0), s.kernel_rows, before, add_row)
             for i, vectors in enumerate(results):
                 for j, (value, mask) in enumerate(zip(vectors, masks, strict=True)):
-                    writer.store(value, (0, 0, column + i), channel + j * tile.lanes, mask)
+                    out.store(value, (0, 0, column + i), channel + j * tile.lanes, mask)
