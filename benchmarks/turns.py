@@ -91,10 +91,17 @@ def take_turns(
 @contextlib.contextmanager
 def _ending_when_asked() -> Iterator[None]:
     """SIGTERM (of ``timeout``, say) ends as Ctrl-C does: no contender stays behind, stopped."""
-    if threading.current_thread() is not threading.main_thread():
+    before = signal.getsignal(signal.SIGTERM)
+    is_main = threading.current_thread() is threading.main_thread()
+    if before in (signal.SIG_IGN, None) or not is_main:
         yield
         return
-    before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+
+    def end(number: int, frame: object) -> None:
+        signal.signal(number, signal.SIG_IGN)  # a second one would end the ending
+        sys.exit(128 + number)
+
+    signal.signal(signal.SIGTERM, end)
     try:
         yield
     finally:

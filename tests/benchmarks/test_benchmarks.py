@@ -140,11 +140,16 @@ def test_a_benchmark_that_is_terminated_leaves_no_contender_behind(tmp_path):
     )
     root = Path(__file__).parents[2]
     benchmark = subprocess.Popen([sys.executable, "-c", code], cwd=root)
-    while benchmark.poll() is None and not (pid.is_file() and pid.read_text()):
-        time.sleep(0.05)
-    benchmark.terminate()
-    assert benchmark.wait(20) == 128 + signal.SIGTERM
-    assert _ends(int(pid.read_text()))
+    try:
+        while benchmark.poll() is None and not (pid.is_file() and pid.read_text()):
+            time.sleep(0.05)
+        for _ in range(2):  # as the command ``timeout`` does
+            benchmark.terminate()
+        assert benchmark.wait(20) == 128 + signal.SIGTERM
+        assert _ends(int(pid.read_text()))
+    finally:
+        benchmark.kill()
+        benchmark.wait()
 
 
 def _ends(pid: int) -> bool:

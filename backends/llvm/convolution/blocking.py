@@ -19,7 +19,7 @@ from minigraph.ir.spec import DType
 
 _BLOCK = 96  # pixels
 _PANELS_BYTES = 256 << 10  # of panels that stay in the second-level cache
-_STEPS = 256  # of the sum, whose panel stays in the first-level cache
+_STEPS = 512  # of the sum: tiles load and store what they keep between steps
 FEW_CHANNELS = 15
 
 
@@ -66,7 +66,10 @@ class Blocking:
 
     def scratch_bytes(self, sums: Sums, dtype: DType) -> int:
         """Scratch memory of a thread."""
-        return scratch_bytes(self.tile, dtype, sums.pixel_channels, self.block, sums.phase_taps)
+        kept = self.panels_at_once if self.in_steps(sums) else 0
+        return scratch_bytes(
+            self.tile, dtype, sums.pixel_channels, self.block, sums.phase_taps, kept
+        )
 
 
 def choose_blocking(sums: Sums, dtype: DType, target: Target, threads: int) -> Blocking:
@@ -82,7 +85,7 @@ def choose_blocking(sums: Sums, dtype: DType, target: Target, threads: int) -> B
     unit = granule(tile)
     block = max(1, min(_BLOCK // unit, -(-sums.pixels // unit))) * unit
     panels = -(-sums.outputs // tile.columns)
-    panel_bytes = sums.depth * tile.columns * computed(dtype).itemsize
+    panel_bytes = taps * channels * tile.columns * computed(dtype).itemsize  # of a step
     at_once = max(1, min(panels, _PANELS_BYTES // max(panel_bytes, 1)))
 
     def items() -> int:

@@ -106,7 +106,7 @@ def _transposed_at_once(lanes: int) -> int:
 
 
 def _choose_tile(target: Target, dtype: DType, pixels: int, channels: int) -> tuple[Tile, float]:
-    """The quickest tile, and the part of its multiply-adds that count: see ``choose_row_tile``."""
+    """The quickest tile, and what a multiply-add of a result costs: see ``choose_row_tile``."""
     lanes = lanes_of(target, dtype)
     rows = min(channels, _transposed_at_once(lanes))
     # Sums, a vector of pixels for each, and a weight stay in registers.

@@ -3,11 +3,11 @@
 Every output pixel (or row of a matrix) is a sum over taps and channels of numbers that it reads
 through the table of ``indirection.py``, times the packed panels of ``pack.py``::
 
-    for each block of pixels (and phase of a transposed convolution):
+    for each block of pixels (and phase of a transposed convolution), and a few panels:
         note where its pixels find their inputs
-        for each panel of output channels:
-            for each step of the sum (some taps, some channels: as much as stays in the cache):
-                for each tile of the block: add the products
+        for each step of the sum (some taps, some channels: as much as stays in the cache):
+            for each panel of output channels:
+                for each tile of the block: add the products, and ask for some of the next panel
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ class Scratch:
 
     indirection: Indirection
     nothing: View  # zeros: what windows read outside of images, and what sums start from
-    sums: View  # [pixel][column]
+    sums: View  # [panel][pixel][column]
 
     @staticmethod
     def of(k: Kernel, code: Product, s: ProductSizes[Value]) -> Scratch:
@@ -149,7 +149,8 @@ class Scratch:
         length = nothing_length(code.tile, s.outputs if code.depthwise else s.channels, k)
         with k.loop(0, length, lanes) as i:
             nothing.store(k.zero(nothing.type.with_lanes(lanes)), i)
-        sums = k.view(nothing.at(length).pointer, dtype, code.tile.columns, 1)
+        columns = code.tile.columns
+        sums = k.view(nothing.at(length).pointer, dtype, s.block * columns, columns, 1)
         return Scratch(indirection, nothing, sums)
 
 
@@ -158,17 +159,40 @@ def nothing_length(tile: Tile, channels: Value, k: Kernel) -> Value:
     return (k.maximum(channels, tile.rows * tile.columns) + 15) // 16 * 16
 
 
-def scratch_bytes(tile: Tile, dtype: DType, channels: int, block: int, taps: int) -> int:
-    """What a thread needs."""
+def scratch_bytes(
+    tile: Tile, dtype: DType, channels: int, block: int, taps: int, kept_panels: int
+) -> int:
+    """What a thread needs; ``kept_panels``: of sums that are kept from step to step."""
     size = computed(dtype).itemsize
     zeros_needed = -(-max(channels, tile.rows * tile.columns) // 16) * 16
     words = 8 * words_of_block(block, taps)
-    return words + size * (zeros_needed + block * tile.columns)
+    return words + size * (zeros_needed + kept_panels * block * tile.columns)
 
 
 def granule(tile: Tile) -> int:
     """Pixels that blocks must be multiples of: whole tiles, and whole vectors of addresses."""
     return math.lcm(tile.rows, 8)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Sums that are kept between steps."""
+
+    sums: View  # [pixel][column] of a panel
+    is_first: Value  # step
+    is_last: Value
+    following: View  # what is read next: the next panel's part of this step, or the next step's
+
+
+@dataclass(frozen=True)
+class Step:
+    """A range of taps and of channels to add; ``kept`` is None where that is all of them."""
+
+    tap: Value
+    tap_stop: Value
+    channel: Value
+    channel_stop: Value
+    kept: Kept | None
 
 
 @dataclass(frozen=True)
@@ -201,70 +225,65 @@ class _Block:
         s, k, width = self.s, self.k, self.code.tile.columns
         packed = k.view(k.pointers[1], computed(self.code.dtype), s.channels * width, width, 1)
         packed = packed.shifted(self.group * s.packed_group_stride)
+        packed = packed.at(before).strided(packed.strides[0] * s.taps, *packed.strides)
+        if self.code.in_steps:
+            self._steps(start, stop, packed, taps)
+            return
         with k.loop(start, stop) as panel:
-            b = packed.at(panel * s.taps + before)
-            if self.code.in_steps:
-                self._steps(panel, b, taps)
-            else:
-                self._tiles(panel, b, k.index(0), taps, k.index(0), s.channels, None)
+            whole = Step(k.index(0), taps, k.index(0), s.channels, None)
+            self._tiles(panel, packed.at(panel).strided(*packed.strides[1:]), whole)
 
-    def _steps(self, panel: Value, b: View, taps: Value) -> None:
+    def _steps(self, start: Value, stop: Value, packed: View, taps: Value) -> None:
         """The sum in steps. There is one even where a phase has no taps: it stores zeros."""
         s, k = self.s, self.k
         with (
             k.loop(0, k.maximum(taps, 1), s.taps_at_once) as tap,
             k.loop(0, s.channels, s.channels_at_once) as channel,
+            k.loop(start, stop) as panel,
         ):
             tap_stop = k.minimum(tap + s.taps_at_once, taps)
             channel_stop = k.minimum(channel + s.channels_at_once, s.channels)
             is_first = tap.equals(0) & channel.equals(0)
             is_last = (tap_stop >= taps) & (channel_stop >= s.channels)
-            self._tiles(panel, b, tap, tap_stop, channel, channel_stop, (is_first, is_last))
+            sums = self.scratch.sums
+            there = sums.at(panel - start).strided(*sums.strides[1:])
+            weights = packed.at(panel).strided(*packed.strides[1:])
+            # In a panel, what a step reads begins where what the one before reads ends.
+            following = (panel + 1 < stop).select(
+                packed.address(panel + 1, tap, channel),
+                packed.address(start, tap_stop - 1, channel_stop),
+            )
+            kept = Kept(there, is_first, is_last, k.view(k.pointer_at(following), packed.dtype, 1))
+            self._tiles(panel, weights, Step(tap, tap_stop, channel, channel_stop, kept))
 
-    def _tiles(
-        self,
-        panel: Value,
-        b: View,
-        tap: Value,
-        tap_stop: Value,
-        channel: Value,
-        channel_stop: Value,
-        ends: tuple[Value, Value] | None,
-    ) -> None:
+    def _tiles(self, panel: Value, b: View, step: Step) -> None:
         """One step of the sum for all tiles of the block."""
-        k, tile, sums = self.k, self.code.tile, self.scratch.sums
+        k, tile = self.k, self.code.tile
         left = self.s.outputs - panel * tile.columns
         masks: list[Value | None] = [None] * tile.vectors
         if not self.code.whole_panels:
             masks = [k.first_lanes(left - j * tile.lanes, tile.lanes) for j in range(tile.vectors)]
+        kept = step.kept
         with k.loop(0, self.count, tile.rows) as i:
             results = zeros(k, tile, self.code.dtype)
-            if ends is not None:  # go on from what is kept, or from zeros
-                kept = ends[0].select(self.scratch.nothing.address(0), sums.address(i))
-                results = _load(tile, k.view(k.pointer_at(kept), sums.dtype, *sums.strides))
+            if kept is not None:  # go on from what is kept, or from zeros
+                before = kept.is_first.select(self.scratch.nothing.address(0), kept.sums.address(i))
+                view = k.view(k.pointer_at(before), kept.sums.dtype, *kept.sums.strides)
+                results = _load(tile, view)
             if self.code.depthwise:
-                results = self._sum_by_channel(i, b, panel, tap, tap_stop, masks, results)
+                results = self._sum_by_channel(i, b, panel, step, masks, results)
             else:
-                results = self._sum(i, b, tap, tap_stop, channel, channel_stop, results)
-            if ends is None:
+                results = self._sum(i, b, step, results)
+            if kept is None:
                 self._finish(i, panel, results, masks)
             else:
-                with k.when_else(ends[1]) as (then, otherwise):
+                with k.when_else(kept.is_last) as (then, otherwise):
                     with then:
                         self._finish(i, panel, results, masks)
                     with otherwise:
-                        _store(tile, sums.at(i), results)
+                        _store(tile, kept.sums.at(i), results)
 
-    def _sum(
-        self,
-        i: Value,
-        b: View,
-        tap: Value,
-        tap_stop: Value,
-        channel: Value,
-        channel_stop: Value,
-        results: Results,
-    ) -> Results:
+    def _sum(self, i: Value, b: View, step: Step, results: Results) -> Results:
         k, tile, code = self.k, self.code.tile, self.code
 
         def add_tap(t: Value, results: Results) -> Results:
@@ -280,17 +299,32 @@ class _Block:
 
             if code.few_channels:
                 return add_steps(k, range(code.few_channels), number, vector, results)
-            return add_products(k, tile, channel, channel_stop, number, vector, results)
+            if step.kept is None:
+                return add_products(
+                    k, tile, step.channel, step.channel_stop, number, vector, results
+                )
+            # Each tile asks for one vector a step of what the next panel will read at this step.
+            channels = step.channel_stop - step.channel
+            asked = (t - step.tap + i // tile.rows) * channels - step.channel
+            following = step.kept.following.at(asked * tile.lanes).strided(tile.lanes)
 
-        return carry_tile(k, tile, tap, tap_stop, results, add_tap)
+            def vector_and_more(c: Value | int, j: int) -> Value:
+                if j == 0:
+                    following.prefetch(c)
+                return vector(c, j)
+
+            return add_products(
+                k, tile, step.channel, step.channel_stop, number, vector_and_more, results
+            )
+
+        return carry_tile(k, tile, step.tap, step.tap_stop, results, add_tap)
 
     def _sum_by_channel(
         self,
         i: Value,
         b: View,
         panel: Value,
-        tap: Value,
-        tap_stop: Value,
+        step: Step,
         masks: Sequence[Value | None],
         results: Results,
     ) -> Results:
@@ -312,7 +346,7 @@ class _Block:
                 sums.append([k.fma(*each) for each in zip(inputs, weights, vectors, strict=True)])
             return sums
 
-        return carry_tile(k, tile, tap, tap_stop, results, add_tap)
+        return carry_tile(k, tile, step.tap, step.tap_stop, results, add_tap)
 
     def _finish(
         self, i: Value, panel: Value, results: Results, masks: Sequence[Value | None]

@@ -33,8 +33,8 @@ _TILES_WITH_16_REGISTERS = {1: (10, 0.5), 2: (6, 0.75)}
 
 
 def choose_row_tile(target: Target, dtype: DType, pixels: int, columns: int) -> tuple[Tile, float]:
-    """The quickest tile for rows of so many pixels, and the multiply-adds of a result that count:
-    those of columns and pixels that are computed in vain, and what other instructions take."""
+    """The quickest tile for rows of so many pixels, and what a multiply-add of a result costs: more
+    than one, for those computed in vain and for what other instructions take."""
     lanes = lanes_of(target, dtype)
     tiles = _TILES_WITH_32_REGISTERS if target.vector_registers >= 32 else _TILES_WITH_16_REGISTERS
     best, least = None, float("inf")

@@ -1,6 +1,6 @@
 """Convolution of images with few channels: sums over the rows of ``rows_lines.py``.
 
-``LineProduct`` is what such kernels share; ``RowProduct`` is the one for several channels:
+``LineProduct`` is what such kernels share; ``RowProduct`` takes vectors of output channels:
 
 ::
 

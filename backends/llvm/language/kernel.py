@@ -309,7 +309,7 @@ class Kernel:
         """Fetch a cache line for reading."""
         i32 = ir.IntType(32)
         function = self.declare("llvm.prefetch.p0", ir.VoidType(), [_POINTER, i32, i32, i32])
-        self.builder.call(function, [pointer, *(ir.Constant(i32, n) for n in (0, 3, 1))])
+        self.builder.call(function, [pointer, *(ir.Constant(i32, n) for n in (0, 2, 1))])
 
     def table(self, words: int) -> View:
         """A small array of indices in this thread's stack, made once a call."""

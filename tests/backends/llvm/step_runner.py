@@ -32,10 +32,11 @@ class Step:
         algorithm: str,
         threads: int = 2,
         gap: int = 0,
+        dtype: DType = DType.FLOAT32,
         over: tuple[int, ...] = (),  # the operands that results are written over
     ) -> None:
         self.library, self.threads = library, threads
-        specs = tuple(TensorSpec(shape, DType.FLOAT32) for shape in shapes)
+        specs = tuple(TensorSpec(shape, dtype) for shape in shapes)
         found = LOWERINGS[type(op)].candidates(op, specs, Context(threads, library.target))
         choice = next(one for one in found if one.name == algorithm)
         self._size = 0

@@ -16,7 +16,7 @@ from minigraph.backends.llvm.library import Library
 from minigraph.backends.llvm.object_cache import ObjectCache
 from minigraph.backends.llvm.target import host, named
 from minigraph.cache_folder import cache_folder
-from minigraph.ir.spec import TensorSpec
+from minigraph.ir.spec import DType, TensorSpec
 from minigraph.ops.conv import Conv2d, Conv2dGradWeight, ConvTranspose2d
 
 torch = pytest.importorskip("torch")
@@ -166,6 +166,21 @@ def test_one_channel(target: str, gap: int, geometry: Any) -> None:
     step = Step(library, fused(forward), x, w, bias, y, y, algorithm="pixels", gap=gap)
     x64, w64, *rest = wide(step.operands)
     check(step.run(), finished(convolved(x64, w64, *attributes), *rest))
+
+
+@pytest.mark.parametrize("target", ["host", "avx2", "sse4"])
+@pytest.mark.parametrize(
+    ("dtype", "bound"),
+    [(DType.FLOAT64, 1e-14), (DType.FLOAT16, 2**-10), (DType.BFLOAT16, 2**-7)],
+)
+def test_one_channel_in_other_dtypes(dtype: DType, bound: float, target: str) -> None:
+    library = Library(named(target), ObjectCache(cache_folder("llvm")))
+    if dtype is DType.FLOAT16 and not library.target.has_half:
+        pytest.skip(f"{target} does not convert float16")
+    x, w = (2, 1, 7, 30), (6, 1, 3, 3)
+    step = Step(library, Conv2d(padding=SAME), x, w, algorithm="pixels", dtype=dtype)
+    expected = convolved(*wide(step.operands), padding=SAME)
+    check(step.run().astype(np.float64), expected, bound)
 
 
 def test_an_infinity_stays_in_its_window(library: Library) -> None:

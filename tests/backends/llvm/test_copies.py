@@ -8,11 +8,13 @@ import pytest
 pytest.importorskip("llvmlite")
 
 from call_runner import Arena
+from kernel_runner import run_kernel
 
 from minigraph.backend import Strides, dense_strides
 from minigraph.backends.llvm import LlvmBackend
 from minigraph.backends.llvm.kernels.copy import copy_calls
-from minigraph.backends.llvm.kernels.transposition import Interleave, TransposedCopy
+from minigraph.backends.llvm.kernels.transposition import Interleave, TransposedCopy, transposed
+from minigraph.backends.llvm.language.kernel import Kernel
 from minigraph.backends.llvm.target import host
 from minigraph.ir.spec import DType, TensorSpec
 
@@ -97,3 +99,18 @@ def test_not_a_number_keeps_its_bits(backends) -> None:
     arena.run(copy_calls(first, second))
     np.testing.assert_array_equal(np.ascontiguousarray(arena.array(second)).view(np.uint32),
                                   bits.reshape(1, 8, 4, 4))  # fmt: skip
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize(("rows", "lanes"), [(8, 8), (8, 16), (2, 8), (4, 4)])
+def test_squares_side_by_side_are_transposed_each(rows: int, lanes: int, target: str) -> None:
+    def body(k: Kernel) -> None:
+        x, y = (k.view(pointer, DType.FLOAT32, lanes, 1) for pointer in k.pointers)
+        vectors = [x.load(row, 0, lanes=lanes) for row in range(rows)]
+        for row, vector in enumerate(transposed(vectors)):
+            y.store(vector, row, 0)
+
+    x = np.arange(rows * lanes, dtype=np.float32).reshape(rows, lanes // rows, rows)
+    y = np.zeros_like(x)
+    run_kernel(body, [x, y], [], target=target)
+    np.testing.assert_array_equal(y, x.transpose(2, 1, 0))

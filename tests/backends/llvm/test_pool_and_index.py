@@ -45,6 +45,17 @@ def test_a_nan_wins_and_the_first_of_equals(channels: int, backend) -> None:
     assert (found["y"][0, 1:] == 0).all()
 
 
+@pytest.mark.parametrize("kernel", [(1, 1), (3, 3), (2, 4), (1, 5)])
+def test_a_nan_wins_from_every_place_of_a_window(kernel: tuple[int, int], backend) -> None:
+    places = kernel[0] * kernel[1]
+    x = np.random.default_rng(0).standard_normal((places, 17, *kernel)).astype(np.float32)
+    expected = x.max((2, 3), keepdims=True)
+    for place in range(places):  # in the image of this number
+        x[place, 1].flat[place] = expected[place, 1] = np.nan
+    found = compiled(backend, lambda x: {"y": mg.max_pool2d(x, kernel)}, x=x)(x=x)
+    np.testing.assert_array_equal(found["y"], expected)
+
+
 def test_a_window_that_reaches_into_the_padding_takes_no_zeros(backend) -> None:
     x = np.full((2, 5, 3, 3), -2.0, np.float32)
     found = pooled(backend, x, 3, 2, 1)
