@@ -63,7 +63,8 @@ def choose_tile(target: Target, dtype: DType, columns: int) -> Tile:
 
     vectors = min(_ROWS_WITH_32_REGISTERS, key=seconds)
     rows = _ROWS_WITH_32_REGISTERS[vectors][0]
-    return Tile(rows, vectors, lanes, unroll=4 if vectors == 1 else 1)  # 16 or more: enough a step
+    # Instructions that count steps take turns with multiply-adds: fewer by more steps at a time.
+    return Tile(rows, vectors, lanes, unroll=4 if vectors == 1 else 2)
 
 
 def zeros(k: Kernel, tile: Tile, dtype: DType) -> Results:
