@@ -7,7 +7,7 @@ through the table of ``indirection.py``, times the packed panels of ``pack.py``:
         note where its pixels find their inputs
         for each step of the sum (some taps, some channels: as much as stays in the cache):
             for each panel of output channels:
-                for each tile of the block: add the products, and ask for some of the next panel
+                for each tile of the block: add the products
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from minigraph.backends.llvm.convolution.axis import AXIS_SIZES, Windows, phase_
 from minigraph.backends.llvm.convolution.indirection import Image, Indirection, words_of_block
 from minigraph.backends.llvm.convolution.pack import computed
 from minigraph.backends.llvm.convolution.tile import (
+    ColumnOperand,
     Results,
     Tile,
     add_products,
@@ -32,7 +33,7 @@ from minigraph.backends.llvm.kernels.epilogue import Epilogue, EpilogueWriter
 from minigraph.backends.llvm.language.code import KernelCode
 from minigraph.backends.llvm.language.kernel import Kernel
 from minigraph.backends.llvm.language.value import Value
-from minigraph.backends.llvm.language.view import View
+from minigraph.backends.llvm.language.view import Index, View
 from minigraph.ir.spec import DType
 
 N = TypeVar("N")  # int where a call is made, Value within the kernel
@@ -118,7 +119,6 @@ class Product(KernelCode):
                 body.panels(
                     chunk * s.panels_at_once,
                     k.minimum((chunk + 1) * s.panels_at_once, panels),
-                    panels,
                     k.index(rows.taps) * columns.taps,
                     _taps_before(rows, columns, across[1]),
                 )
@@ -176,12 +176,14 @@ def granule(tile: Tile) -> int:
 
 @dataclass(frozen=True)
 class Kept:
-    """Sums that are kept between steps."""
+    """Sums that are kept between steps. Weights are asked for before they are read, as the sums of
+    few pixels are no quicker than memory."""
 
     sums: View  # [pixel][column] of a panel
     is_first: Value  # step
     is_last: Value
-    following: View  # what is read next: the next panel's part of this step, or the next step's
+    following: View  # what is read next: the next panel's part of this step, or the next step's;
+    # after the last step, that of the next panels or of another phase
 
 
 @dataclass(frozen=True)
@@ -218,9 +220,7 @@ class _Block:
             self.scratch.nothing.address(0),
         )  # fmt: skip
 
-    def panels(
-        self, start: Value, stop: Value, panels: Value, taps: Value, before: Value | int
-    ) -> None:
+    def panels(self, start: Value, stop: Value, taps: Value, before: Value | int) -> None:
         """The panels in ``range(start, stop)``, each with all steps of the sum."""
         s, k, width = self.s, self.k, self.code.tile.columns
         packed = k.view(k.pointers[1], computed(self.code.dtype), s.channels * width, width, 1)
@@ -299,25 +299,30 @@ class _Block:
 
             if code.few_channels:
                 return add_steps(k, range(code.few_channels), number, vector, results)
-            if step.kept is None:
-                return add_products(
-                    k, tile, step.channel, step.channel_stop, number, vector, results
-                )
-            # Each tile asks for one vector a step of what the next panel will read at this step.
-            channels = step.channel_stop - step.channel
-            asked = (t - step.tap + i // tile.rows) * channels - step.channel
-            following = step.kept.following.at(asked * tile.lanes).strided(tile.lanes)
-
-            def vector_and_more(c: Value | int, j: int) -> Value:
-                if j == 0:
-                    following.prefetch(c)
-                return vector(c, j)
-
-            return add_products(
-                k, tile, step.channel, step.channel_stop, number, vector_and_more, results
-            )
+            operand: ColumnOperand = vector
+            if step.kept is not None:
+                operand = self._asking(vector, step.kept, step, i // tile.rows, t)
+            return add_products(k, tile, step.channel, step.channel_stop, number, operand, results)
 
         return carry_tile(k, tile, step.tap, step.tap_stop, results, add_tap)
+
+    def _asking(
+        self, vector: ColumnOperand, kept: Kept, step: Step, number: Value, t: Value
+    ) -> ColumnOperand:
+        """Ask for what is read next, meanwhile: a vector a step. The first tiles (by ``number``),
+        as many as a panel has vectors, ask for all of it; the others ask again."""
+        tile = self.code.tile
+        number = self.k.minimum(number, tile.vectors - 1)
+        taps, channels = step.tap_stop - step.tap, step.channel_stop - step.channel
+        vectors = (number * taps + t - step.tap) * channels - step.channel
+        following = kept.following.at(vectors * tile.lanes).strided(tile.lanes)
+
+        def asking(c: Index, j: int) -> Value:
+            if j == 0:
+                following.prefetch(c)
+            return vector(c, j)
+
+        return asking
 
     def _sum_by_channel(
         self,

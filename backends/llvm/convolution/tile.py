@@ -82,12 +82,7 @@ def add_products(
     b: ColumnOperand,
     results: Results,
 ) -> Results:
-    """``results`` plus the products of the steps in ``range(start, stop)``, one by one in order.
-
-    Few steps, if their number is known, are written out without a loop.
-    """
-    if isinstance(start, int) and isinstance(stop, int) and stop - start <= 4 * tile.unroll:
-        return add_steps(k, range(start, stop), a, b, results)
+    """``results`` plus the products of the steps in ``range(start, stop)``, one by one in order."""
     first = k.index(start)
     whole = first + (stop - first) // tile.unroll * tile.unroll
     results = _loop(k, tile, first, whole, tile.unroll, a, b, results)

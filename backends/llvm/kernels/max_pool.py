@@ -125,7 +125,8 @@ class WholeMaxPool(KernelCode):
                 if self.positions is None:
                     there[0].store(_largest(k, values), c, mask=mask)
                 else:
-                    _store_results(there, *self._maximum(k, values), c, mask)
+                    best, where = self._maximum(k, values)
+                    _store_results(there, best, where, c, mask)
 
             k.vectors(channels, lanes, body)
 

@@ -306,7 +306,7 @@ class Kernel:
         self.builder.call(function, [raw, pointer, align, mask.ir])
 
     def prefetch(self, pointer: ir.Value) -> None:
-        """Fetch a cache line for reading."""
+        """Ask for a cache line, to be brought into the second-level cache for reading."""
         i32 = ir.IntType(32)
         function = self.declare("llvm.prefetch.p0", ir.VoidType(), [_POINTER, i32, i32, i32])
         self.builder.call(function, [pointer, *(ir.Constant(i32, n) for n in (0, 2, 1))])

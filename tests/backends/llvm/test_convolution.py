@@ -66,6 +66,12 @@ GEOMETRIES = [
     (24, 8, (4, 3), (3, 2), PADDINGS[2], (2, 4), 4, (20, 19)),
     (5, 7, (7, 7), (4, 4), ((3, 3), (3, 3)), (1, 1), 1, (21, 30)),
     (9, 10, (2, 3), (3, 4), PADDINGS[0], (1, 1), 1, (13, 14)),  # windows leave pixels out
+    # sums so deep that they are kept between steps, of one panel and of several
+    (1040, 35, (1, 1), (1, 1), PADDINGS[0], (1, 1), 1, (3, 5)),
+    (200, 110, (3, 3), (1, 1), PADDINGS[2], (1, 1), 1, (24, 26)),
+    (120, 1600, (2, 1), (3, 2), PADDINGS[0], (1, 1), 2, (12, 10)),  # and phases without taps
+    (15, 20, (9, 9), (1, 1), PADDINGS[1], (1, 1), 1, (13, 14)),
+    (17, 17, (28, 28), (1, 1), PADDINGS[0], (1, 1), 17, (29, 30)),
 ]
 
 
@@ -201,6 +207,7 @@ def test_bits_do_not_depend_on_threads(library: Library, threads: int) -> None:
     x, w, y, few = (2, 40, 24, 20), (72, 40, 3, 3), (2, 72, 24, 20), (2, 3, 24, 20)
     for op, algorithm, shapes in (
         (Conv2d(padding=SAME), "direct", (x, w)),
+        (Conv2d(), "direct", ((2, 200, 24, 26), (110, 200, 3, 3))),
         (ConvTranspose2d(padding=SAME), "direct", (y, w)),
         (Conv2dGradWeight((3, 3), padding=SAME), "sums", (x, y)),
         (Conv2d(padding=SAME), "rows", (few, (72, 3, 3, 3))),

@@ -12,6 +12,7 @@ from step_runner import Step, check, finished, fused, wide
 
 from minigraph.backends.llvm.backend import LOWERINGS
 from minigraph.backends.llvm.call import Context
+from minigraph.backends.llvm.convolution.blocking import Sums, choose_blocking
 from minigraph.backends.llvm.library import Library
 from minigraph.backends.llvm.object_cache import ObjectCache
 from minigraph.backends.llvm.target import host
@@ -48,6 +49,13 @@ def test_packed(library: Library, shape: tuple[int, ...], transpose: tuple[bool,
     product(library, "packed", transpose, *shape)
 
 
+def test_deep_sums_are_taken_in_steps_over_several_panels(library: Library) -> None:
+    sums = Sums(1600, 1, 1, 230, 1100, 1, 1)
+    blocking = choose_blocking(sums, DType.FLOAT32, library.target, threads=2)
+    assert blocking.in_steps(sums) and blocking.panels_at_once > 1
+    product(library, "packed", (False, False), 1600, 1100, 230)
+
+
 @pytest.mark.parametrize("shape", FEW_ROWS)
 @pytest.mark.parametrize("transpose", [False, True])
 def test_few_rows(library: Library, shape: tuple[int, ...], transpose: bool) -> None:
@@ -64,6 +72,7 @@ def test_few_steps(library: Library, shape: tuple[int, ...], transpose: bool) ->
 def test_bits_do_not_depend_on_threads(library: Library, threads: int) -> None:
     for op, algorithm, shapes in (
         (MatMul(), "packed", ((300, 700), (700, 90))),
+        (MatMul(), "packed", ((1600, 1100), (1100, 230))),
         (MatMul(), "few-rows", ((5, 700), (700, 2090))),
         (MatMul(transpose_b=True), "few-rows", ((5, 700), (90, 700))),
         (MatMul(transpose_a=True), "few-steps", ((7, 300), (7, 90))),
