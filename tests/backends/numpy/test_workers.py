@@ -7,6 +7,7 @@ import multiprocessing
 import re
 import threading
 import time
+from collections.abc import Callable
 from functools import partial
 
 import pytest
@@ -14,10 +15,17 @@ import pytest
 from minigraph.backends.numpy.workers import Workers
 
 
-def helpers() -> list[threading.Thread]:
-    return [
+def every_helper() -> set[threading.Thread]:
+    return {
         thread for thread in threading.enumerate() if re.fullmatch("minigraph-[0-9]+", thread.name)
-    ]
+    }
+
+
+@pytest.fixture
+def helpers() -> Callable[[], set[threading.Thread]]:
+    """The helper threads there are, but those of executables that other tests keep."""
+    before = every_helper()
+    return lambda: every_helper() - before
 
 
 def record(seen, index, worker):
@@ -77,7 +85,7 @@ def test_one_thread_needs_no_pool():
         assert threading.active_count() == before
 
 
-def test_close_ends_the_threads_and_run_starts_them_again():
+def test_close_ends_the_threads_and_run_starts_them_again(helpers):
     workers = Workers(3)
     for _ in range(2):
         workers.run([lambda worker: None] * 3)
@@ -86,7 +94,7 @@ def test_close_ends_the_threads_and_run_starts_them_again():
         assert not helpers()
 
 
-def test_garbage_collection_ends_the_threads():
+def test_garbage_collection_ends_the_threads(helpers):
     workers = Workers(2)
     workers.run([lambda worker: None] * 2)
     del workers
