@@ -66,28 +66,6 @@ class ContenderError(Exception):
     """A contender's process said what went wrong, or ended."""
 
 
-def take_turns(
-    contenders: Sequence[Contender],
-    *,
-    turns: int,
-    steps: int,
-    threads: int,
-    patience: float | None = None,
-    end: float | None = None,
-    device_bytes: Callable[[], int | None] = lambda: None,
-) -> Comparison:
-    """Time all contenders; those that fail are left out, with the reason.
-
-    So are those that take longer than ``patience`` (seconds) to be built, or for a turn. At ``end``
-    (of ``time.monotonic``) no further turn begins, and all but a fifth of the time until then is
-    there for building. ``device_bytes`` says what all processes take of a device now.
-
-    Raises ValueError where they do not have the same number of parameters.
-    """
-    with _ending_when_asked():
-        return _take_turns(contenders, turns, steps, threads, patience, end, device_bytes)
-
-
 @contextlib.contextmanager
 def _ending_when_asked() -> Iterator[None]:
     """SIGTERM (of ``timeout``, say) ends as Ctrl-C does: no contender stays behind, stopped."""
@@ -108,15 +86,25 @@ def _ending_when_asked() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _take_turns(
+@_ending_when_asked()
+def take_turns(
     contenders: Sequence[Contender],
+    *,
     turns: int,
     steps: int,
     threads: int,
-    patience: float | None,
-    end: float | None,
-    device_bytes: Callable[[], int | None],
+    patience: float | None = None,
+    end: float | None = None,
+    device_bytes: Callable[[], int | None] = lambda: None,
 ) -> Comparison:
+    """Time all contenders; those that fail are left out, with the reason.
+
+    So are those that take longer than ``patience`` (seconds) to be built, or for a turn. At ``end``
+    (of ``time.monotonic``) no further turn begins, and all but a fifth of the time until then is
+    there for building. ``device_bytes`` says what all processes take of a device now.
+
+    Raises ValueError where they do not have the same number of parameters.
+    """
     result = Comparison()
     processes: dict[str, _Process] = {}
     now = time.monotonic()

@@ -69,7 +69,7 @@ class Library:
             pool.shutdown(cancel_futures=True)  # Ctrl-C waits for what was begun alone
 
     def _link(self, objects: Mapping[KernelCode, bytes]) -> None:
-        """All with one engine: to make an engine takes as long as to link twenty kernels."""
+        """All with one engine: to make one takes longer than to link a kernel."""
         empty = llvm.parse_assembly("", llvm.create_context())
         engine = llvm.create_mcjit_compiler(empty, self.target.machine())
         self._engines.append(engine)
