@@ -83,7 +83,28 @@ def _ending_when_asked() -> Iterator[None]:
     try:
         yield
     finally:
+        # One that was asked to end goes on ignoring a second signal, until it has ended.
+        if signal.getsignal(signal.SIGTERM) is end:
+            signal.signal(signal.SIGTERM, before)
+
+
+@contextlib.contextmanager
+def _ending_later() -> Iterator[None]:
+    """SIGTERM waits until the block is done: in the midst of starting or killing contenders, the
+    exception of ``_ending_when_asked`` would leave one behind."""
+    before = signal.getsignal(signal.SIGTERM)
+    if not callable(before) or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    asked: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, frame: asked.append(number))
+    try:
+        yield
+    finally:
         signal.signal(signal.SIGTERM, before)
+        if asked:
+            signal.raise_signal(signal.SIGTERM)
 
 
 @_ending_when_asked()
@@ -121,7 +142,8 @@ def take_turns(
             if built is not None and time.monotonic() > built:
                 result.left_out[contender.name] = "no time left"
                 continue
-            processes[contender.name] = _Process(contender, threads, patience)
+            with _ending_later():
+                processes[contender.name] = _Process(contender, threads, patience)
             try:
                 record = Record(processes[contender.name].start(built))
             except ContenderError as error:
@@ -148,8 +170,9 @@ def take_turns(
             except ContenderError as error:
                 leave_out(name, error)
     finally:
-        for process in processes.values():
-            process.kill()
+        with _ending_later():
+            for process in processes.values():
+                process.kill()
     return result
 
 

@@ -129,27 +129,66 @@ def test_what_a_contender_started_ends_with_it(tmp_path):
     assert _ends(int((tmp_path / "pid").read_text()))
 
 
+# A contender that tells its process to a file and then never answers.
+_HANGING = "import os, sys, time; open(sys.argv[1], 'w').write(str(os.getpid())); time.sleep(60)"
+
+_COMPARISON = f"""
+import signal, subprocess, sys
+from benchmarks import turns
+
+def compare():
+    command = [sys.executable, "-c", {_HANGING!r}, sys.argv[1]]
+    turns.take_turns([turns.Contender("one", command)], turns=1, steps=1, threads=1)
+"""
+
+
+def _comparison(code: str, pid: Path) -> subprocess.Popen:
+    root = Path(__file__).parents[2]
+    return subprocess.Popen([sys.executable, "-c", _COMPARISON + code, str(pid)], cwd=root)
+
+
 def test_a_benchmark_that_is_terminated_leaves_no_contender_behind(tmp_path):
     pid = tmp_path / "pid"
-    contender = f"import os, time; open({str(pid)!r}, 'w').write(str(os.getpid())); time.sleep(60)"
-    code = (
-        "import sys\n"
-        "from benchmarks.turns import Contender, take_turns\n"
-        f"one = Contender('one', [sys.executable, '-c', {contender!r}])\n"
-        "take_turns([one], turns=1, steps=1, threads=1)"
-    )
-    root = Path(__file__).parents[2]
-    benchmark = subprocess.Popen([sys.executable, "-c", code], cwd=root)
+    benchmark = _comparison("compare()", pid)
     try:
         while benchmark.poll() is None and not (pid.is_file() and pid.read_text()):
             time.sleep(0.05)
         for _ in range(2):  # as the command ``timeout`` does
             benchmark.terminate()
-        assert benchmark.wait(20) == 128 + signal.SIGTERM
+        assert benchmark.wait(60) == 128 + signal.SIGTERM
         assert _ends(int(pid.read_text()))
     finally:
         benchmark.kill()
         benchmark.wait()
+
+
+def test_a_second_signal_to_a_benchmark_that_ends_changes_nothing(tmp_path):
+    code = """
+def end():
+    signal.raise_signal(signal.SIGTERM)
+
+try:
+    turns.take_turns([], turns=1, steps=1, threads=1, device_bytes=end)
+finally:
+    end()
+"""
+    assert _comparison(code, tmp_path / "pid").wait(60) == 128 + signal.SIGTERM
+
+
+def test_a_benchmark_terminated_while_it_starts_a_contender_leaves_none_behind(tmp_path):
+    code = """
+class Popen(subprocess.Popen):
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        open(sys.argv[1] + ".started", "w").write(str(self.pid))
+        signal.raise_signal(signal.SIGTERM)
+
+subprocess.Popen = Popen
+compare()
+"""
+    pid = tmp_path / "pid"
+    assert _comparison(code, pid).wait(60) == 128 + signal.SIGTERM
+    assert _ends(int(pid.with_suffix(".started").read_text()))
 
 
 def _ends(pid: int) -> bool:
