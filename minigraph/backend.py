@@ -8,7 +8,7 @@ through the entry-point group ``minigraph.backends``; nothing here imports one.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import lru_cache
@@ -153,14 +153,17 @@ class Program:
 
 
 class Store(Protocol):
-    """State variables on a backend's device. Reads give copies; writes bump the version."""
+    """State variables on a backend's device. Reads give copies; writes bump the version.
+
+    What one call reads or writes belongs together: no step and no other call comes in between.
+    """
 
     version: int
 
-    def allocate(self, name: str, spec: TensorSpec) -> None: ...
+    def create(self, name: str, spec: TensorSpec, start: np.ndarray) -> None: ...
     def specs(self) -> Mapping[str, TensorSpec]: ...
-    def read(self, name: str) -> np.ndarray: ...
-    def write(self, name: str, array: np.ndarray) -> None: ...
+    def read(self, names: Iterable[str]) -> dict[str, np.ndarray]: ...
+    def write(self, arrays: Mapping[str, np.ndarray]) -> None: ...
 
 
 class Runner(Protocol):
@@ -178,8 +181,11 @@ class Runner(Protocol):
         """A later call will be on these arrays, which stay as they are until then: a device may
         fetch them while it computes. Nothing need happen."""
 
+    def forget_prefetched(self) -> None:
+        """No call will be on what was announced: the arrays may change."""
+
     def timed_run(self, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> list[float]:
-        """The same, with the seconds of each step."""
+        """The same as ``run``, with the seconds of each step."""
 
 
 class Backend(Protocol):

@@ -114,6 +114,7 @@ class Executable:
         with self._lock:
             special, arrays = self._prepare(_by_name(batch, inputs), tuple(fetch))
             results = {**_new_arrays(special.outputs, out), **(out or {})}
+            self._end_announcements(special)
             special.runner.run(arrays, self._targets(special.outputs, results))
             return {name: results[name] for name in special.outputs}
 
@@ -135,6 +136,7 @@ class Executable:
         with self._lock:
             special, arrays = self._prepare(_by_name(batch, inputs), ())
             results = _new_arrays(special.outputs, None)
+            self._end_announcements(special)
             special.runner.run(arrays, results)
             times, whole = [], []
             for _ in range(max(runs, 1)):
@@ -162,6 +164,12 @@ class Executable:
         return special, {
             name: _as_input(name, arrays[name], spec) for name, spec in special.inputs.items()
         }
+
+    def _end_announcements(self, called: Specialisation) -> None:
+        """Arrays announced to another specialisation may change now: this may be the call meant."""
+        for special in self._known.values():
+            if special is not called:
+                special.runner.forget_prefetched()
 
     def _array(self, name: str, value: Any) -> np.ndarray | DeviceArray:
         """An input as NumPy or as the device sees it."""

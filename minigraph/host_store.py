@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 import numpy as np
@@ -28,17 +28,29 @@ def as_strided_array(memory: np.ndarray, spec: TensorSpec, strides: Strides) -> 
 
 
 class SharedLock:
-    """Many readers or one writer: predictions may overlap, a training step runs alone."""
+    """Many readers or one writer: predictions may overlap, a training step runs alone.
+
+    First come, first served: readers without a pause keep no writer out, nor a writer readers. A
+    thread that has it must not ask for it again.
+    """
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._readers = 0
         self._writing = False
+        self._tickets = 0  # given
+        self._served = 0
+
+    def _wait_for_turn(self, is_free: Callable[[], bool]) -> None:
+        ticket, self._tickets = self._tickets, self._tickets + 1
+        self._changed.wait_for(lambda: self._served == ticket and is_free())
+        self._served += 1
+        self._changed.notify_all()
 
     @contextmanager
     def reading(self) -> Iterator[None]:
         with self._changed:
-            self._changed.wait_for(lambda: not self._writing)
+            self._wait_for_turn(lambda: not self._writing)
             self._readers += 1
         try:
             yield
@@ -50,7 +62,7 @@ class SharedLock:
     @contextmanager
     def writing(self) -> Iterator[None]:
         with self._changed:
-            self._changed.wait_for(lambda: not self._writing and not self._readers)
+            self._wait_for_turn(lambda: not self._writing and not self._readers)
             self._writing = True
         try:
             yield
@@ -73,24 +85,28 @@ class HostStore:
         self._arrays: dict[str, np.ndarray] = {}
         self._specs: dict[str, TensorSpec] = {}
 
-    def allocate(self, name: str, spec: TensorSpec) -> None:
-        """Make a variable; its content is undefined until it is written."""
+    def create(self, name: str, spec: TensorSpec, start: np.ndarray) -> None:
+        """Make a variable, whole or not at all."""
         memory = aligned_empty(aligned(spec.nbytes))[: spec.nbytes]
         strides = dense_strides(spec, self._axis_order(spec))
-        self._arrays[name] = as_strided_array(memory, spec, strides)
-        self._specs[name] = spec
+        array = as_strided_array(memory, spec, strides)
+        np.copyto(array, start)
+        with interrupts_delayed(), self.lock.writing():
+            self._arrays[name], self._specs[name] = array, spec
+            self.version += 1
 
     def specs(self) -> Mapping[str, TensorSpec]:
         return self._specs
 
-    def read(self, name: str) -> np.ndarray:
+    def read(self, names: Iterable[str]) -> dict[str, np.ndarray]:
         with interrupts_delayed(), self.lock.reading():
-            return self._arrays[name].copy(order="C")
+            return {name: self._arrays[name].copy(order="C") for name in names}
 
-    def write(self, name: str, array: np.ndarray) -> None:
+    def write(self, arrays: Mapping[str, np.ndarray]) -> None:
         with interrupts_delayed(), self.lock.writing():
-            np.copyto(self._arrays[name], array)
             self.version += 1
+            for name, array in arrays.items():
+                np.copyto(self._arrays[name], array)
 
     def buffer(self, name: str) -> np.ndarray:
         """The variable itself, for the runners of this backend."""

@@ -41,7 +41,7 @@ def save_model(
 
     # safetensors ignores strides: only C-contiguous arrays in logical order are right.
     # (np.ascontiguousarray would turn a scalar into a vector of one.)
-    tensors = {name: np.asarray(state[name], order="C") for name in state}
+    tensors = {name: np.asarray(a, order="C") for name, a in state.snapshot().items()}
     for digest, array in graph.constants.items():
         tensors[_CONSTANT + digest] = np.asarray(array, order="C")
     roles = ",".join(f"{name}={role.value}" for name, role in sorted(state.roles.items()))

@@ -54,13 +54,11 @@ class ModelState(MutableMapping[str, np.ndarray]):
                     f"Expected a value for the state variable {state.name!r}, got none"
                 )
             start = initializer(state.value.spec, generator_for(self.seed, state.name))
-            self.store.allocate(state.name, state.value.spec)
-            self.store.write(state.name, start)
+            self.store.create(state.name, state.value.spec, start)
 
     def restore(self, name: str, role: Role | None, array: np.ndarray) -> None:
         """Make a variable of a saved value, whether a graph needs it yet or not."""
-        self.store.allocate(name, TensorSpec(array.shape, DType.of(array.dtype)))
-        self.store.write(name, array)
+        self.store.create(name, TensorSpec(array.shape, DType.of(array.dtype)), array)
         if role is not None:
             self.roles[name] = role
 
@@ -75,9 +73,22 @@ class ModelState(MutableMapping[str, np.ndarray]):
 
     def __getitem__(self, name: str) -> np.ndarray:
         self.spec(name)
-        return self.store.read(name)
+        return self.store.read([name])[name]
 
     def __setitem__(self, name: str, value: Any) -> None:
+        self.update({name: value})
+
+    def update(self, values: Any = (), /, **more: Any) -> None:
+        """Write several variables at one moment, as a dict's ``update``: all or, where one does not
+        fit, none."""
+        new = dict(values, **more)
+        self.store.write({name: self._cast(name, value) for name, value in new.items()})
+
+    def snapshot(self) -> dict[str, np.ndarray]:
+        """Copies of all variables at one moment, by name: between two steps."""
+        return self.store.read(list(self))
+
+    def _cast(self, name: str, value: Any) -> np.ndarray:
         spec = self.spec(name)
         try:
             array = as_array(name, value)
@@ -90,10 +101,10 @@ class ModelState(MutableMapping[str, np.ndarray]):
         if not np.can_cast(array.dtype, spec.dtype.numpy, "same_kind"):
             raise StateError(f"Expected {spec} for {name!r}, got {array.dtype}")
         with np.errstate(over="ignore"):
-            cast = array.astype(spec.dtype.numpy)
+            cast = array.astype(spec.dtype.numpy, copy=False)
         if spec.dtype.is_floating and np.isfinite(array).sum() != np.isfinite(cast).sum():
             raise StateError(f"Expected values that {spec.dtype} can hold for {name!r}, got larger")
-        self.store.write(name, cast)
+        return cast
 
     def __delitem__(self, name: str) -> None:
         raise StateError(f"State variables cannot be deleted: {name!r}")
@@ -112,6 +123,6 @@ class ModelState(MutableMapping[str, np.ndarray]):
         return state_html(self)
 
     def parameters(self) -> dict[str, np.ndarray]:
-        """Copies of all parameters, trainable and frozen, by name."""
+        """Copies of all parameters, trainable and frozen, by name, at one moment."""
         kinds = (Role.PARAMETER, Role.FROZEN)
-        return {name: self[name] for name in self if self.roles.get(name) in kinds}
+        return self.store.read([name for name in self if self.roles.get(name) in kinds])

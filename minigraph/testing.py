@@ -55,11 +55,10 @@ def evaluate(
     program = finish(graph, backend, Options(passes=())).program
     store = backend.new_store()
     for name, spec in program.state.items():
-        store.allocate(name, spec)
-        store.write(name, state[name])
+        store.create(name, spec, state[name])
     outputs = {n: np.empty(s.spec.shape, s.spec.dtype.numpy) for n, s in program.outputs.items()}
     backend.build(program, store).run(inputs, outputs)
-    return outputs, {name: store.read(name) for name in program.state}
+    return outputs, store.read(program.state)
 
 
 def random_arrays(

@@ -115,8 +115,7 @@ class _Bench:
         store = self.backend.new_store()
         rng = np.random.default_rng(0)
         for name, spec in program.state.items():
-            store.allocate(name, spec)
-            store.write(name, _random(spec, rng))
+            store.create(name, spec, _random(spec, rng))
         runner = self.backend.build(program, store)
         arrays = {name: _random(slot.spec, rng) for name, slot in program.inputs.items()}
         return lambda: sum(runner.timed_run(arrays, {}))

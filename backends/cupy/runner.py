@@ -61,7 +61,7 @@ class CupyRunner:
         self._lowerings = lowerings
         self._cudnn = cudnn
         self._may_refuse = any(step.op.may_refuse for step in program.steps)
-        with device_lock:
+        with interrupts_delayed(), device_lock:
             self._bind()
         self._graph: Any = None
         self._cached_version = -1
@@ -85,8 +85,13 @@ class CupyRunner:
 
     def prefetch(self, inputs: Mapping[str, np.ndarray]) -> None:
         """The next call but one will be on these arrays: they travel while the next one runs."""
-        with self._device_lock:
+        with interrupts_delayed(), self._device_lock:
             self._staged_inputs.expect(inputs)
+
+    def forget_prefetched(self) -> None:
+        """What was announced may change: it will be fetched when a call is on it."""
+        with interrupts_delayed(), self._device_lock:
+            self._staged_inputs.forget()
 
     def timed_run(
         self, inputs: Mapping[str, AnyArray], outputs: Mapping[str, AnyArray]

@@ -138,6 +138,13 @@ class InputStaging:
                 return
         self._expected = arrays
 
+    def forget(self) -> None:
+        """Nothing is expected, and what was sent is of no use: the next call waits for it alone, so
+        that its range can be written again."""
+        if self._sent is not None:
+            self._device.wait_for_uploads()
+        self._expected = self._sent = None
+
     def bring(self, arrays: Arrays) -> None:
         """Queue what puts this call's arrays in place."""
         sent, self._sent = self._sent, None

@@ -78,6 +78,9 @@ class LlvmRunner:
     def prefetch(self, inputs: Mapping[str, np.ndarray]) -> None:
         """Arrays are read where they lie."""
 
+    def forget_prefetched(self) -> None:
+        """Nothing was fetched."""
+
     def timed_run(
         self, inputs: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]
     ) -> list[float]:

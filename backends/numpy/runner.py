@@ -108,6 +108,9 @@ class NumpyRunner:
     def prefetch(self, inputs: Mapping[str, np.ndarray]) -> None:
         """Arrays are read where they lie."""
 
+    def forget_prefetched(self) -> None:
+        """Nothing was fetched."""
+
     def timed_run(
         self, inputs: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]
     ) -> list[float]:
@@ -130,6 +133,8 @@ class NumpyRunner:
             for call in self._cached:
                 call()
             self._cached_version = version
+        if self._program.writes_state:  # before: whatever ends this call, nothing stale is used
+            self._store.version += 1
 
     def _run_calls(
         self, calls: Sequence[Call], first: int, interrupted: Sequence[object] = ()
@@ -149,8 +154,6 @@ class NumpyRunner:
             np.copyto(array, self._outputs[name])
         for target, source in self._commits:
             np.copyto(target, source)
-        if self._program.writes_state:
-            self._store.version += 1
 
     def _view(self, slot: Slot) -> np.ndarray:
         spec = slot.spec

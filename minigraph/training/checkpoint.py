@@ -60,8 +60,7 @@ class CheckpointFile:
             ) from None
         self._check_variables(saved.arrays, step.state)
         self._check(known, run)
-        for name, array in saved.arrays.items():
-            step.state[name] = array
+        step.state.update(saved.arrays)
         return history
 
     def _check(self, known: Mapping[str, Any], run: Mapping[str, Any]) -> None:

@@ -117,6 +117,24 @@ def test_inputs_that_were_announced_in_vain_are_not_used(backend):
         np.testing.assert_array_equal(step(image=arrays[given])["y"], arrays[given] * 2)
 
 
+def test_an_announced_call_may_be_made_with_more_outputs(backend):
+    """The program that fetched the arrays ahead does not see that call; then they may change."""
+
+    def model(image):
+        return {"y": mg.relu(image * 2.0) + 1.0}
+
+    step = mg.compile(model, INPUTS, backend=backend)
+    first, buffer = np.abs(IMAGE), np.abs(IMAGE) + 1
+    step(image=buffer, fetch=("relu",))
+    for round_ in range(3):
+        step(image=first)
+        step.prefetch(image=buffer)
+        step(image=first)  # meanwhile the other travels
+        step(image=buffer, fetch=("relu",))
+        buffer += round_ + 1
+        np.testing.assert_array_equal(step(image=buffer)["y"], buffer * 2 + 1)
+
+
 def test_announcing_allocates_once(backend):
     step = mg.compile(scaled, INPUTS, backend=backend)
     step.prefetch(image=IMAGE)
