@@ -15,6 +15,7 @@ import numpy as np
 import minigraph as mg
 from minigraph.data import Dataset, batches, prefetch
 from minigraph.data.batches import Augmentation, Batch
+from minigraph.ir.spec import DType
 from minigraph.optimizers import LEARNING_RATE
 from minigraph.schedules import Schedule
 from minigraph.training.callbacks import Callback, Training
@@ -85,7 +86,7 @@ def fit(
         ValueError: arguments that do not go together.
         CheckpointError: the checkpoint is of another model or run.
         WriteError: a checkpoint cannot be written; the last one is still there.
-        TrainingError: the loss is no longer a number.
+        TrainingError: the loss, or a parameter where a checkpoint is due, is no longer finite.
     """
     _check(step, train, validation, model, epochs, checkpoint, checkpoint_every, resume, prefetched)
     batch_size = step.inputs["image"].shape[0]
@@ -105,6 +106,8 @@ def fit(
         loop.history = loop.checkpoint.restore(step, loop.identity())
     with nullcontext(StopRequest()) if checkpoint is None else stop_requests() as stop:
         loop.train(stop)
+    if stop.was_made:  # be it in the last moment: whoever called is to end as well
+        loop.history.stopped = INTERRUPTED
     for callback in loop.callbacks:
         callback.on_end(loop.history)
     return loop.history
@@ -224,8 +227,17 @@ class _Loop:
         }
 
     def _save(self) -> None:
-        if self.checkpoint is not None:
-            self.checkpoint.write(self.training.step, self.history, self.identity())
+        if self.checkpoint is None:
+            return
+        # A finite loss is that of the weights before the step.
+        for name, array in self.training.step.state.parameters().items():
+            if DType.of(array.dtype).is_floating and not np.isfinite(array).all():
+                raise TrainingError(
+                    f"Expected finite parameters, got others in {name!r} at "
+                    f"{self.history.position}; the checkpoint before is kept: try a lower learning "
+                    f"rate, a warm-up or clipping"
+                )
+        self.checkpoint.write(self.training.step, self.history, self.identity())
 
 
 def _check(

@@ -20,9 +20,14 @@ class StopRequest:
     def __init__(self) -> None:
         self._asked = False
 
-    def ask(self, *_signal: object) -> None:
-        """The first time: remember it. The second: end at once, as Ctrl-C does elsewhere."""
-        if self._asked:
+    @property
+    def was_made(self) -> bool:
+        return self._asked
+
+    def ask(self, number: int, _frame: object) -> None:
+        """Remember it. A second Ctrl-C ends at once, as it does elsewhere; not a second SIGTERM,
+        as the command ``timeout`` sends two."""
+        if self._asked and number == signal.SIGINT:
             raise KeyboardInterrupt
         self._asked = True
 

@@ -7,6 +7,7 @@ import os
 import signal
 from pathlib import Path
 
+import numpy as np
 import pytest
 from small_run import (
     At,
@@ -28,6 +29,7 @@ from minigraph.training import (
     History,
     LabelTask,
     Training,
+    TrainingError,
     fit,
 )
 
@@ -102,6 +104,55 @@ def test_a_second_ctrl_c_ends_at_once(dataset: ArrayDataset, tmp_path: Path) -> 
 
     with pytest.raises(KeyboardInterrupt):
         run(dataset, checkpoint=tmp_path / "c.safetensors", callbacks=[At(1, 2, twice)])
+
+
+def test_a_second_sigterm_changes_nothing(dataset: ArrayDataset, tmp_path: Path) -> None:
+    """The command ``timeout`` sends two."""
+
+    def twice() -> None:
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    checkpoint = tmp_path / "c.safetensors"
+    _, history = run(dataset, checkpoint=checkpoint, callbacks=[At(1, 2, twice)])
+    assert history.interrupted and (history.position.epoch, history.position.step) == (1, 2)
+    assert checkpoint.exists()
+
+
+def test_a_signal_in_the_last_moment_is_told(dataset: ArrayDataset, tmp_path: Path) -> None:
+    class LastMoment(Callback):
+        def on_epoch_end(self, history: History) -> None:
+            if len(history.records) == 3:
+                press_ctrl_c()
+
+    checkpoint = tmp_path / "c.safetensors"
+    whole, expected = run(dataset)
+    step, history = run(dataset, checkpoint=checkpoint, callbacks=[LastMoment()])
+    assert history.interrupted and len(history.records) == len(expected.records)
+    assert state_bits(step) == state_bits(whole)
+    _, history = run(dataset, checkpoint=checkpoint, resume=True)
+    assert not history.interrupted and len(history.records) == 3
+
+
+@pytest.mark.parametrize("every", [1, None])
+def test_parameters_that_are_not_finite_replace_no_checkpoint(
+    dataset: ArrayDataset, tmp_path: Path, every: int | None
+) -> None:
+    checkpoint = tmp_path / "c.safetensors"
+    step, model = compiled(dataset)
+    fit(step, dataset, dataset, model=model, epochs=1, checkpoint=checkpoint, progress=False)
+    good = checkpoint.read_bytes()
+
+    def spoil() -> None:
+        step.state["head.weight"] = step.state["head.weight"] * np.nan
+
+    last = len(dataset) // 4
+    place = At(2, 1 if every else last, spoil)  # after a step whose loss is finite
+    expected = pytest.raises(TrainingError, match=r"finite parameters.*'head.weight' at epoch")
+    with expected, np.errstate(all="ignore"):
+        fit(step, dataset, epochs=2, checkpoint=checkpoint, checkpoint_every=every, resume=True,
+            callbacks=[place], progress=False)  # fmt: skip
+    assert checkpoint.read_bytes() == good
 
 
 def test_without_a_checkpoint_ctrl_c_is_what_it_always_was(dataset: ArrayDataset) -> None:
