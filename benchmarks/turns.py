@@ -25,6 +25,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from minigraph.interrupts import interrupts_delayed
+
 # The last is what XLA takes for the number of processors.
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NPROC")
 
@@ -88,25 +90,6 @@ def _ending_when_asked() -> Iterator[None]:
             signal.signal(signal.SIGTERM, before)
 
 
-@contextlib.contextmanager
-def _ending_later() -> Iterator[None]:
-    """SIGTERM waits until the block is done: in the midst of starting or killing contenders, the
-    exception of ``_ending_when_asked`` would leave one behind."""
-    before = signal.getsignal(signal.SIGTERM)
-    if not callable(before) or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    asked: list[int] = []
-    signal.signal(signal.SIGTERM, lambda number, frame: asked.append(number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-        if asked:
-            signal.raise_signal(signal.SIGTERM)
-
-
 @_ending_when_asked()
 def take_turns(
     contenders: Sequence[Contender],
@@ -134,7 +117,8 @@ def take_turns(
     def leave_out(name: str, reason: ContenderError) -> None:
         result.left_out[name] = str(reason)
         result.records.pop(name, None)
-        processes.pop(name).kill()
+        processes[name].kill()
+        processes.pop(name).wait()
 
     try:
         before = device_bytes()
@@ -142,7 +126,7 @@ def take_turns(
             if built is not None and time.monotonic() > built:
                 result.left_out[contender.name] = "no time left"
                 continue
-            with _ending_later():
+            with interrupts_delayed():  # or nobody would know the process
                 processes[contender.name] = _Process(contender, threads, patience)
             try:
                 record = Record(processes[contender.name].start(built))
@@ -170,9 +154,11 @@ def take_turns(
             except ContenderError as error:
                 leave_out(name, error)
     finally:
-        with _ending_later():
+        with interrupts_delayed():
             for process in processes.values():
                 process.kill()
+        for process in processes.values():
+            process.wait()
     return result
 
 
@@ -213,12 +199,13 @@ class _Process:
         return self._ask("end", "peak", None)
 
     def kill(self) -> None:
-        self._kill_group()
-        self.process.communicate()
-
-    def _kill_group(self) -> None:
+        """End it, and what it has started, without waiting."""
         with contextlib.suppress(ProcessLookupError, PermissionError):  # it has ended
             os.killpg(self.process.pid, signal.SIGKILL)
+
+    def wait(self) -> None:
+        """Until all that held its pipes has ended."""
+        self.process.communicate()
 
     def _ask(self, question: str, word: str, end: float | None) -> Any:
         assert self.process.stdin is not None
@@ -247,7 +234,7 @@ class _Process:
 
     def _give_up(self, late: str) -> None:
         self._late = late
-        self._kill_group()
+        self.kill()
 
     def _read(self, word: str) -> Any:
         assert self.process.stdout is not None

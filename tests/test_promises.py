@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -94,33 +95,108 @@ def test_the_bits_do_not_follow_the_number_of_threads() -> None:
     assert states[0] == states[1] == states[2]
 
 
+DELAYS = [float(delay) for delay in np.linspace(1e-5, 3e-3, 40)]
+
+
+@contextlib.contextmanager
+def sent_after(delay: float, number: int) -> Iterator[None]:
+    """A signal after some seconds, from another thread."""
+    main = threading.main_thread().ident
+    assert main is not None
+    sender = threading.Timer(delay, signal.pthread_kill, [main, number])
+    sender.start()
+    try:
+        yield
+    finally:
+        sender.join()
+
+
+def thirty_parameters(x: mg.Tensor) -> dict[str, mg.Tensor]:
+    total = mg.reduce_sum(x)
+    for number in range(30):
+        w = mg.parameter(x, f"w{number}", (2000,), initializers.Constant(0.0))
+        total = total + mg.reduce_sum(w)
+    return {"loss": total}
+
+
 def test_an_interrupted_step_is_made_whole_or_not_at_all() -> None:
     """Ctrl-C at many moments: all parameters have taken the same number of steps."""
-
-    def model(x: mg.Tensor) -> dict[str, mg.Tensor]:
-        total = mg.reduce_sum(x)
-        for number in range(30):
-            w = mg.parameter(x, f"w{number}", (2000,), initializers.Constant(0.0))
-            total = total + mg.reduce_sum(w)
-        return {"loss": total}
-
-    step = mg.compile(model, {"x": "float32[1]"}, optimizer=mg.SGD(1.0))
+    step = mg.compile(thirty_parameters, {"x": "float32[1]"}, optimizer=mg.SGD(1.0))
     steps_taken = set()
-    for delay in np.linspace(1e-5, 3e-3, 40):
-        before = signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
-        try:
-            signal.setitimer(signal.ITIMER_REAL, float(delay))
+    for delay in DELAYS:
+        with pytest.raises(KeyboardInterrupt), sent_after(delay, signal.SIGINT):
             while True:
                 step(x=[0.0])
-        except KeyboardInterrupt:
-            pass
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0.0)
-            signal.signal(signal.SIGALRM, before)
         counts = {float(step.state[f"w{number}"][0]) for number in range(30)}
         assert len(counts) == 1
         steps_taken |= counts
     assert len(steps_taken) > 10
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("backend", ["numpy", "llvm"])
+def test_a_handler_that_raises_nothing_costs_no_step(backend: str, number: int) -> None:
+    """As `fit` has one: it remembers the signal, and counts the step that was under way."""
+    if backend == "llvm":
+        pytest.importorskip("llvmlite")
+    optimizer, spec = mg.SGD(1.0), {"x": "float32[1]"}
+    step = mg.compile(thirty_parameters, spec, optimizer=optimizer, backend=backend)
+    heard: list[int] = []
+    before = signal.signal(number, lambda number, _: heard.append(number))
+    calls = 0
+    try:
+        for times, delay in enumerate(DELAYS, start=1):
+            with sent_after(delay, number):
+                while len(heard) < times:
+                    assert step(x=[0.0])["loss"] == -30 * 2000 * calls
+                    calls += 1
+    finally:
+        signal.signal(number, before)
+    assert step.state["w0"][0] == step.state["w29"][0] == -calls
+
+
+@pytest.mark.parametrize("backend", ["numpy", "llvm"])
+def test_a_handler_may_save_the_state(backend: str, tmp_path: Path) -> None:
+    """As jobs on clusters do, when they are told that their time is up."""
+    if backend == "llvm":
+        pytest.importorskip("llvmlite")
+    optimizer, spec = mg.SGD(1.0), {"x": "float32[1]"}
+    step = mg.compile(thirty_parameters, spec, optimizer=optimizer, backend=backend)
+    saved: list[float] = []
+
+    def save(number: int, frame: object) -> None:
+        step.save(tmp_path / "model.safetensors")
+        values = {float(w[0]) for name, w in step.state.items() if name.startswith("w")}
+        assert len(values) == 1
+        saved.extend(values)
+
+    before = signal.signal(signal.SIGUSR1, save)
+    try:
+        for times, delay in enumerate(DELAYS[::4], start=1):
+            with sent_after(delay, signal.SIGUSR1):
+                while len(saved) < times:
+                    step(x=[0.0])
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert mg.load(tmp_path / "model.safetensors").state["w3"][0] == saved[-1]
+
+
+def test_a_snapshot_is_of_one_moment() -> None:
+    step = mg.compile(thirty_parameters, {"x": "float32[1]"}, optimizer=mg.SGD(1.0))
+    names = [f"w{number}" for number in range(30)]
+    moments = []
+
+    def look() -> None:
+        for _ in range(100):
+            snapshot = step.state.snapshot()
+            moments.append({float(snapshot[name][-1]) for name in names})
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    while looking.is_alive():
+        step(x=[0.0])
+        step.state.update({name: np.full(2000, 5.0, np.float32) for name in names})
+    assert len(moments) == 100 and all(len(values) == 1 for values in moments)
 
 
 def test_predictions_beside_training_never_see_half_a_step() -> None:

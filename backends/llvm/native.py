@@ -25,7 +25,7 @@ LINE = 8  # words of a cache line
 ARRIVED = 0 * LINE  # threads that have reached the barrier
 PHASE = 1 * LINE  # how often it has opened
 SLEEPERS = 2 * LINE  # threads that sleep until it opens
-JOB = 3 * LINE  # rows, their number, threads, the refusal flag, times: as ``run`` takes them
+JOB = 3 * LINE  # rows, their number, threads, the refusal flag: as ``run`` takes them
 MAILBOXES = 4 * LINE  # one line a worker: its state, then whether it was asleep when last called
 
 # Words of a row.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -130,7 +132,7 @@ def test_what_a_contender_started_ends_with_it(tmp_path):
 
 
 # A contender that tells its process to a file and then never answers.
-_HANGING = "import os, sys, time; open(sys.argv[1], 'w').write(str(os.getpid())); time.sleep(60)"
+_HANGING = "import os, sys, time; open(sys.argv[1], 'w').write(str(os.getpid())); time.sleep(300)"
 
 _COMPARISON = f"""
 import signal, subprocess, sys
@@ -142,24 +144,25 @@ def compare():
 """
 
 
-def _comparison(code: str, pid: Path) -> subprocess.Popen:
+@contextlib.contextmanager
+def _comparison(code: str, pid: Path) -> Iterator[subprocess.Popen]:
     root = Path(__file__).parents[2]
-    return subprocess.Popen([sys.executable, "-c", _COMPARISON + code, str(pid)], cwd=root)
+    with subprocess.Popen([sys.executable, "-c", _COMPARISON + code, str(pid)], cwd=root) as it:
+        try:
+            yield it
+        finally:
+            it.kill()
 
 
 def test_a_benchmark_that_is_terminated_leaves_no_contender_behind(tmp_path):
     pid = tmp_path / "pid"
-    benchmark = _comparison("compare()", pid)
-    try:
+    with _comparison("compare()", pid) as benchmark:
         while benchmark.poll() is None and not (pid.is_file() and pid.read_text()):
             time.sleep(0.05)
         for _ in range(2):  # as the command ``timeout`` does
             benchmark.terminate()
         assert benchmark.wait(60) == 128 + signal.SIGTERM
         assert _ends(int(pid.read_text()))
-    finally:
-        benchmark.kill()
-        benchmark.wait()
 
 
 def test_a_second_signal_to_a_benchmark_that_ends_changes_nothing(tmp_path):
@@ -172,23 +175,31 @@ try:
 finally:
     end()
 """
-    assert _comparison(code, tmp_path / "pid").wait(60) == 128 + signal.SIGTERM
+    with _comparison(code, tmp_path / "pid") as benchmark:
+        assert benchmark.wait(60) == 128 + signal.SIGTERM
 
 
-def test_a_benchmark_terminated_while_it_starts_a_contender_leaves_none_behind(tmp_path):
-    code = """
+@pytest.mark.parametrize("name, status", [("SIGTERM", 128 + signal.SIGTERM), ("SIGINT", 1)])
+def test_one_that_is_ended_while_it_starts_a_contender_leaves_none_behind(tmp_path, name, status):
+    code = f"""
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 class Popen(subprocess.Popen):
     def __init__(self, *arguments, **options):
         super().__init__(*arguments, **options)
         open(sys.argv[1] + ".started", "w").write(str(self.pid))
-        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.{name})
 
 subprocess.Popen = Popen
-compare()
+try:
+    compare()
+except KeyboardInterrupt:
+    sys.exit(1)
 """
     pid = tmp_path / "pid"
-    assert _comparison(code, pid).wait(60) == 128 + signal.SIGTERM
-    assert _ends(int(pid.with_suffix(".started").read_text()))
+    with _comparison(code, pid) as benchmark:
+        assert benchmark.wait(60) == status
+        assert _ends(int(pid.with_suffix(".started").read_text()))
 
 
 def _ends(pid: int) -> bool:
